@@ -1,0 +1,27 @@
+"""polylens: trained neural networks through their polytopes."""
+
+from .affine import AffineMap
+from .convert import load
+from .convert.arrays import dense
+from .errors import PolylensError
+from .linearise import affine_map, affine_maps, linearise
+from .network import Network, Node, patterns
+from .pattern import Frequencies, Patterns, UnitLayer
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AffineMap",
+    "Frequencies",
+    "Network",
+    "Node",
+    "Patterns",
+    "PolylensError",
+    "UnitLayer",
+    "affine_map",
+    "affine_maps",
+    "dense",
+    "linearise",
+    "load",
+    "patterns",
+]

@@ -1,0 +1,36 @@
+"""What every result has in common: `summary()` in words, `to_dict()` in plain types, `plot()` as matplotlib Axes."""
+
+from __future__ import annotations
+
+import html
+import importlib
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+class Result(ABC):
+    """A frozen answer that can describe and draw itself."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def summary(self) -> str:
+        """Return the answer in words, a few lines of text."""
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """Return the answer in plain types, ready for `json.dumps`."""
+
+    def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
+        """Draw the answer on `ax` (a new figure's when None) and return the Axes; `options` are the drawing's own.
+
+        The drawings live in `polylens.plotting`, the one module that this layer reaches only when asked to draw.
+        """
+        axes: Axes = importlib.import_module("polylens.plotting").draw(self, ax, **options)
+        return axes
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self.summary())}</pre>"

@@ -1,0 +1,271 @@
+"""Gates and max-gates: the steps that choose a piece at every input, and the affine map they are on that piece.
+
+A gate with k breakpoints t_1 < ... < t_k is on piece p = number of breakpoints strictly below its input, and is
+`slopes[p] z + intercepts[p]` there; ReLU is on piece 1 iff z > 0. A max-gate's piece is the position of the winner
+among its candidates; the lowest position wins ties. This module knows nothing of networks.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .steps import LinearAt, Shape, Step
+
+
+class Choice(Step):
+    """A step that is on one of finitely many pieces, each of them affine: `pieces` says which, `at` gives the map."""
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def num_pieces(self) -> int:
+        """How many pieces one unit has."""
+
+    @abstractmethod
+    def pieces(self, *inputs: Tensor) -> Tensor:
+        """Return which piece every unit is on: bool for two pieces, integers otherwise; shape of the output."""
+
+    @abstractmethod
+    def at(self, *inputs: Tensor) -> LinearAt:
+        """Return the affine map that the step is near a batch of inputs."""
+
+
+@final
+@dataclass(frozen=True, eq=False, slots=True)
+class Diagonal(LinearAt):
+    """`z -> slope * z + intercept` elementwise, with values of shape (batch, *shape)."""
+
+    slope: Tensor
+    intercept: Tensor | None
+
+    def columns(self, *columns: Tensor) -> Tensor:
+        return columns[0] * self.slope.unsqueeze(1)
+
+    def offset(self, *offsets: Tensor) -> Tensor:
+        y = offsets[0] * self.slope
+        return y if self.intercept is None else y + self.intercept
+
+    def rows(self, rows: Tensor, shapes: Sequence[Shape]) -> tuple[Tensor, ...]:
+        return (rows * self.slope.unsqueeze(1),)
+
+
+_PLAIN: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "abs": torch.abs}
+
+
+@final
+@dataclass(frozen=True, eq=False, slots=True)
+class Gate(Choice):
+    """An elementwise piecewise-linear function; parameters of shape (k or k + 1, 1 or more axes that broadcast)."""
+
+    kind: str
+    breakpoints: Tensor
+    slopes: Tensor
+    intercepts: Tensor
+
+    @property
+    def num_pieces(self) -> int:
+        return len(self.slopes)
+
+    def apply(self, *inputs: Tensor) -> Tensor:
+        if (plain := _PLAIN.get(self.kind)) is not None:
+            return plain(inputs[0])
+        slope, intercept = self._coefficients(inputs[0])
+        return slope * inputs[0] + intercept
+
+    def pieces(self, *inputs: Tensor) -> Tensor:
+        if self.num_pieces == 2:
+            return inputs[0] > self.breakpoints[0]
+        return sum((inputs[0] > t for t in self.breakpoints), torch.zeros_like(inputs[0], dtype=torch.uint8))
+
+    def at(self, *inputs: Tensor) -> Diagonal:
+        if self.kind == "relu":
+            return Diagonal((inputs[0] > 0).to(inputs[0].dtype), None)
+        slope, intercept = self._coefficients(inputs[0])
+        shape = inputs[0].shape
+        return Diagonal(slope.expand(shape), intercept.expand(shape) if bool(self.intercepts.any()) else None)
+
+    def _coefficients(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        slope, intercept = self.slopes[0], self.intercepts[0]
+        for t, s, c in zip(self.breakpoints, self.slopes[1:], self.intercepts[1:], strict=True):
+            beyond = z > t
+            slope, intercept = torch.where(beyond, s, slope), torch.where(beyond, c, intercept)
+        return slope, intercept
+
+
+@final
+@dataclass(frozen=True, eq=False, slots=True)
+class Select(LinearAt):
+    """Every output is one chosen entry of the input: `index` (batch, outputs) into the flattened sample."""
+
+    index: Tensor
+    shape: Shape
+
+    def columns(self, *columns: Tensor) -> Tensor:
+        flat = columns[0].flatten(2).expand(len(self.index), -1, -1)
+        index = self.index.unsqueeze(1).expand(-1, flat.shape[1], -1)
+        return flat.gather(2, index).unflatten(2, self.shape)
+
+    def offset(self, *offsets: Tensor) -> Tensor:
+        return offsets[0].flatten(1).gather(1, self.index).unflatten(1, self.shape)
+
+    def rows(self, rows: Tensor, shapes: Sequence[Shape]) -> tuple[Tensor, ...]:
+        rows = rows.flatten(2).expand(len(self.index), -1, -1)
+        image = rows.new_zeros(*rows.shape[:2], math.prod(shapes[0]))
+        return (image.scatter_add_(2, self.index.unsqueeze(1).expand_as(rows), rows).unflatten(2, shapes[0]),)
+
+
+@final
+@dataclass(frozen=True, eq=False, slots=True)
+class MaxPool(Choice):
+    """Max-pooling over the last 1, 2 or 3 axes; a unit's piece is the winner's position in its window, row by row."""
+
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    ceil_mode: bool
+    kind: str = "max_pool"
+
+    @property
+    def num_pieces(self) -> int:
+        return math.prod(self.size)
+
+    def _pool(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        pool = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}[len(self.size)]
+        lead = x.shape[: x.ndim - len(self.size) - 1]
+        flat = x.reshape(math.prod(lead), *x.shape[len(lead) :])
+        y, index = pool(
+            flat, self.size, self.stride, self.padding, self.dilation, ceil_mode=self.ceil_mode, return_indices=True
+        )
+        return y.reshape(*lead, *y.shape[1:]), index.reshape(*lead, *index.shape[1:])
+
+    def apply(self, *inputs: Tensor) -> Tensor:
+        return self._pool(inputs[0])[0]
+
+    def pieces(self, *inputs: Tensor) -> Tensor:
+        (_, winner), rank = self._pool(inputs[0]), len(self.size)
+        position = torch.zeros_like(winner)
+        strides = [math.prod(inputs[0].shape[inputs[0].ndim - rank + i + 1 :]) for i in range(rank)]
+        for i in range(rank):
+            corner = torch.arange(winner.shape[winner.ndim - rank + i], device=winner.device) * self.stride[i] - self.padding[i]
+            coordinate = winner // strides[i] % inputs[0].shape[inputs[0].ndim - rank + i]
+            inside = (coordinate - corner.reshape(-1, *(1,) * (rank - 1 - i))) // self.dilation[i]
+            position = position * self.size[i] + inside
+        return position
+
+    def at(self, *inputs: Tensor) -> Select:
+        y, winner = self._pool(inputs[0])
+        plane = math.prod(inputs[0].shape[inputs[0].ndim - len(self.size) :])
+        planes = winner.flatten(1, winner.ndim - len(self.size) - 1)
+        base = torch.arange(planes.shape[1], device=winner.device) * plane
+        index = planes.flatten(2) + base[:, None]
+        return Select(index.flatten(1), tuple(y.shape[1:]))
+
+
+@final
+@dataclass(frozen=True, eq=False, slots=True)
+class ReduceMax(Choice):
+    """The largest (or smallest) entry along one axis, which is removed; a unit's piece is the winner's position."""
+
+    dim: int
+    length: int
+    largest: bool = True
+    kind: str = "reduce_max"
+
+    @property
+    def num_pieces(self) -> int:
+        return self.length
+
+    def _winner(self, x: Tensor) -> Tensor:
+        return (x.max(self.dim) if self.largest else x.min(self.dim)).indices
+
+    def apply(self, *inputs: Tensor) -> Tensor:
+        return inputs[0].amax(self.dim) if self.largest else inputs[0].amin(self.dim)
+
+    def pieces(self, *inputs: Tensor) -> Tensor:
+        winner = self._winner(inputs[0])
+        return winner.bool() if self.length == 2 else winner
+
+    def at(self, *inputs: Tensor) -> Select:
+        x, winner = inputs[0], self._winner(inputs[0])
+        positions = torch.arange(math.prod(x.shape[1:]), device=x.device).reshape(x.shape[1:])
+        index = positions.expand(x.shape).gather(self.dim, winner.unsqueeze(self.dim)).flatten(1)
+        return Select(index, tuple(winner.shape[1:]))
+
+
+# The gates by name: breakpoints, slopes and intercepts as numbers or as tensors that broadcast against one sample.
+
+Number = float | Tensor
+
+
+def gate(kind: str, breakpoints: Sequence[Number], slopes: Sequence[Number], intercepts: Sequence[Number]) -> Gate:
+    """Return the elementwise gate with the given pieces, checked to be in order.
+
+    Breakpoints that do not lie above the one before them (a clip whose bounds are equal, say) leave an empty piece,
+    which no unit is ever on.
+    """
+    values = [torch.as_tensor(v, dtype=torch.float64) for v in itertools.chain(breakpoints, slopes, intercepts)]
+    shape = torch.broadcast_shapes(*(v.shape for v in values), (1,))
+    stacked = torch.stack([v.expand(shape) for v in values])
+    k = len(breakpoints)
+    return Gate(kind, stacked[:k], stacked[k : 2 * k + 1], stacked[2 * k + 1 :])
+
+
+def relu() -> Gate:
+    """Return max(z, 0)."""
+    return gate("relu", [0.0], [0.0, 1.0], [0.0, 0.0])
+
+
+def leaky_relu(slope: Number, kind: str = "leaky_relu") -> Gate:
+    """Return z where z > 0 and slope * z elsewhere."""
+    return gate(kind, [0.0], [slope, 1.0], [0.0, 0.0])
+
+
+def absolute() -> Gate:
+    """Return |z|."""
+    return gate("abs", [0.0], [-1.0, 1.0], [0.0, 0.0])
+
+
+def clip(low: Number | None, high: Number | None, kind: str = "clip") -> Gate:
+    """Return z clipped from below, from above or both; without bounds there is nothing to clip."""
+    if low is None:
+        return gate(kind, [_number(high)], [1.0, 0.0], [0.0, _number(high)])
+    if high is None:
+        return gate(kind, [low], [0.0, 1.0], [low, 0.0])
+    return gate(kind, [low, high], [0.0, 1.0, 0.0], [low, 0.0, high])
+
+
+def _number(value: Number | None) -> Number:
+    if value is None:
+        raise ValueError("clip expects at least one bound; got none")
+    return value
+
+
+def threshold(at: float, value: float) -> Gate:
+    """Return z where z > at and the constant value elsewhere; it jumps unless value = at."""
+    return gate("threshold", [at], [0.0, 1.0], [value, 0.0])
+
+
+def hardsigmoid(slope: float = 1 / 6, shift: float = 0.5) -> Gate:
+    """Return slope * z + shift clipped to [0, 1]."""
+    return gate("hardsigmoid", [-shift / slope, (1 - shift) / slope], [0.0, slope, 0.0], [0.0, shift, 1.0])
+
+
+def softshrink(width: float) -> Gate:
+    """Return z moved towards 0 by width, and 0 within it."""
+    return gate("softshrink", [-width, width], [1.0, 0.0, 1.0], [width, 0.0, -width])
+
+
+def hardshrink(width: float) -> Gate:
+    """Return z, and 0 where |z| <= width; it jumps."""
+    return gate("hardshrink", [-width, width], [1.0, 0.0, 1.0], [0.0, 0.0, 0.0])

@@ -1,0 +1,287 @@
+"""Activation patterns, packed: which piece every unit is on, for many inputs at once.
+
+A layer of units with p pieces takes ceil(log2 p) bit planes (one for ReLU); a plane holds one bit per unit, in
+64-bit words, little endian. This module knows layers by name and shape and nothing of networks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ._types import Result
+from .errors import InputError
+
+Words = npt.NDArray[np.uint64]
+_BLOCK = 1 << 24  # bytes of temporaries per block of the loops below
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class UnitLayer:
+    """The units behind one gate: its name, kind, the shape of one sample, and how many pieces a unit has."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    num_pieces: int = 2
+
+    @property
+    def num_units(self) -> int:
+        """How many units the layer has."""
+        return math.prod(self.shape)
+
+    @property
+    def planes(self) -> int:
+        """How many bits tell the pieces of one unit apart."""
+        return max(1, (self.num_pieces - 1).bit_length())
+
+    @property
+    def plane_bytes(self) -> int:
+        """How many bytes one bit plane takes: a whole number of 64-bit words."""
+        return -(-self.num_units // 64) * 8
+
+    @property
+    def num_bytes(self) -> int:
+        """How many bytes one pattern of the layer takes."""
+        return self.planes * self.plane_bytes
+
+    def pack(self, pieces: Tensor) -> npt.NDArray[np.uint8]:
+        """Return pieces (batch, *shape) packed to (batch, num_bytes)."""
+        flat = pieces.reshape(len(pieces), -1).cpu().numpy()
+        packed = np.zeros((len(flat), self.planes, self.plane_bytes), np.uint8)
+        for plane in range(self.planes):
+            bits = flat if flat.dtype == np.bool_ else (flat >> plane) & 1
+            if bits.shape[1]:
+                packed[:, plane, : -(-bits.shape[1] // 8)] = np.packbits(bits, axis=1, bitorder="little")
+        return packed.reshape(len(flat), -1)
+
+    def unpack(self, packed: npt.NDArray[np.uint8]) -> Tensor:
+        """Return packed patterns (batch, num_bytes) as pieces (batch, *shape): bool for two pieces, else int64."""
+        planes = packed.reshape(len(packed), self.planes, self.plane_bytes)
+        bits = np.unpackbits(planes, axis=2, count=self.num_units, bitorder="little")
+        if self.num_pieces <= 2:
+            return torch.from_numpy(bits[:, 0].astype(np.bool_)).reshape(len(packed), *self.shape)
+        pieces = sum(bits[:, k].astype(np.int64) << k for k in range(self.planes))
+        return torch.as_tensor(pieces).reshape(len(packed), *self.shape)
+
+
+class UniquePatterns(NamedTuple):
+    """The distinct patterns in order of first appearance, where each input went, and how many inputs share each."""
+
+    patterns: Patterns
+    inverse: Tensor
+    counts: Tensor
+
+
+@final
+@dataclass(frozen=True, eq=False, slots=True, repr=False)
+class Patterns(Result):
+    """The activation patterns of a batch of inputs: `packed` (batch, bytes), uint8, the layers side by side.
+
+    A sequence: `len(p)`, `p[3]` (a batch of one), `p[mask]`. Two are equal when they hold the same layers and the same
+    patterns in the same order; the hash is that of the content, so a single pattern is a dictionary key.
+    """
+
+    packed: Tensor
+    layers: tuple[UnitLayer, ...]
+
+    def __post_init__(self) -> None:
+        want = sum(layer.num_bytes for layer in self.layers)
+        if self.packed.dtype != torch.uint8 or self.packed.ndim != 2 or self.packed.shape[1] != want:
+            got = f"{tuple(self.packed.shape)} of {self.packed.dtype}"
+            raise InputError(f"packed patterns: expected uint8 of shape (batch, {want}); got {got}")
+
+    @classmethod
+    def from_pieces(cls, layers: Sequence[UnitLayer], pieces: Sequence[Tensor], batch: int | None = None) -> Patterns:
+        """Return the patterns of the given pieces, one tensor (batch, *shape) for each layer.
+
+        `batch` is needed only where there are no layers at all.
+        """
+        size = len(pieces[0]) if pieces else batch or 0
+        packed = np.zeros((size, sum(layer.num_bytes for layer in layers)), np.uint8)
+        start = 0
+        for layer, piece in zip(layers, pieces, strict=True):
+            packed[:, start : start + layer.num_bytes] = layer.pack(piece)
+            start += layer.num_bytes
+        return cls(torch.from_numpy(packed), tuple(layers))
+
+    @classmethod
+    def concat(cls, parts: Sequence[Patterns]) -> Patterns:
+        """Return several batches as one; their layers must be the same."""
+        if not parts or any(part.layers != parts[0].layers for part in parts):
+            raise InputError(f"patterns to join: expected one or more with equal layers; got {len(parts)} that differ")
+        return cls(torch.cat([part.packed for part in parts]), parts[0].layers)
+
+    def __len__(self) -> int:
+        return len(self.packed)
+
+    def __iter__(self) -> Iterator[Patterns]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, index: int | slice | Sequence[int] | Tensor | npt.NDArray[Any]) -> Patterns:
+        if isinstance(index, int):
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"pattern {index} of {len(self)}")
+            index = slice(index, index + 1 or None)
+        return Patterns(self.packed[index], self.layers)  # type: ignore[index]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Patterns):
+            return NotImplemented
+        return self.layers == other.layers and torch.equal(self.packed, other.packed)
+
+    def __hash__(self) -> int:
+        return hash((self.layers, self.packed.numpy().tobytes()))
+
+    def __repr__(self) -> str:
+        return f"Patterns({len(self)} inputs, {self.num_units} units, {len(self.layers)} layers)"
+
+    @property
+    def num_units(self) -> int:
+        """How many units one pattern covers."""
+        return sum(layer.num_units for layer in self.layers)
+
+    def layer(self, *names: str | int) -> Patterns:
+        """Return the patterns of the named layers alone (names as in `layers`, or positions), without a copy for one.
+
+        Raises InputError for a name that no layer has.
+        """
+        wanted = [self._position(name) for name in names]
+        parts = [self.packed[:, self._columns(i)] for i in wanted]
+        packed = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+        return Patterns(packed, tuple(self.layers[i] for i in wanted))
+
+    def pieces(self, name: str | int = 0) -> Tensor:
+        """Return which piece every unit of a layer is on: (batch, *shape), bool for two pieces, else int64."""
+        i = self._position(name)
+        return self.layers[i].unpack(self.packed[:, self._columns(i)].numpy())
+
+    def matches(self, other: Patterns) -> Tensor:
+        """Return which rows hold the same pattern as `other`'s: (batch,) of bool; a batch of one is compared to all."""
+        self._same_layers(other)
+        return (self.packed == other.packed).all(1)
+
+    def distances(self, other: Patterns | None = None) -> Tensor:
+        """Return the Hamming distances to `other`'s patterns (to its own when None): (batch, other batch), int64.
+
+        A distance counts the units that are on different pieces, whatever their number of pieces.
+
+        Algorithm: exclusive or and population count of 64-bit words, blocked; O(batch * other * units / 64).
+        """
+        other = self if other is None else other
+        self._same_layers(other)
+        out = np.zeros((len(self), len(other)), np.int64)
+        for mine, theirs in zip(self._words(), other._words(), strict=True):
+            rows = max(1, _BLOCK // max(8, theirs.nbytes))
+            for start in range(0, len(mine), rows):
+                differ = mine[start : start + rows, None] ^ theirs[None]
+                out[start : start + rows] += np.bitwise_count(np.bitwise_or.reduce(differ, axis=2)).sum(2, dtype=np.int64)
+        return torch.from_numpy(out)
+
+    def unique(self) -> UniquePatterns:
+        """Return the distinct patterns in order of first appearance, with inverse (batch,) and counts."""
+        rows = np.ascontiguousarray(self.packed.numpy())
+        keys = rows.view(np.dtype((np.void, rows.shape[1]))).reshape(-1) if rows.shape[1] else np.zeros(len(rows), np.uint8)
+        _, first, inverse, counts = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
+        order = np.argsort(first)
+        rank = np.empty_like(order)
+        rank[order] = np.arange(len(order))
+        return UniquePatterns(
+            self[torch.from_numpy(first[order])], torch.from_numpy(rank[inverse]), torch.from_numpy(counts[order])
+        )
+
+    def frequencies(self) -> Frequencies:
+        """Return how often every unit is on each of its pieces, counted in blocks of bounded memory."""
+        counts = []
+        for i, layer in enumerate(self.layers):
+            total = torch.zeros(layer.num_pieces, *layer.shape, dtype=torch.int64)
+            rows = max(1, _BLOCK // max(1, 8 * layer.num_units))
+            for start in range(0, len(self), rows):
+                pieces = layer.unpack(self.packed[start : start + rows, self._columns(i)].numpy())
+                total += torch.stack([(pieces == k).sum(0) for k in range(layer.num_pieces)])
+            counts.append(total)
+        return Frequencies(self.layers, tuple(counts), len(self))
+
+    def summary(self) -> str:
+        lines = [f"{len(self)} patterns of {self.num_units} units, {len(self.unique().patterns)} of them distinct"]
+        lines += [f"  {layer.name}: {layer.kind}, shape {layer.shape}" for layer in self.layers]
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        layers = [{"name": a.name, "kind": a.kind, "shape": list(a.shape), "pieces": a.num_pieces} for a in self.layers]
+        return {"count": len(self), "num_units": self.num_units, "distinct": len(self.unique().patterns), "layers": layers}
+
+    def _columns(self, i: int) -> slice:
+        start = sum(layer.num_bytes for layer in self.layers[:i])
+        return slice(start, start + self.layers[i].num_bytes)
+
+    def _position(self, name: str | int) -> int:
+        names = [layer.name for layer in self.layers]
+        if isinstance(name, int) and -len(names) <= name < len(names):
+            return name % len(names)
+        if name not in names:
+            raise InputError(f"layer: expected one of {names} or a position below {len(names)}; got {name!r}")
+        return names.index(str(name))
+
+    def _same_layers(self, other: Patterns) -> None:
+        if self.layers != other.layers:
+            raise InputError(f"patterns to compare: expected the same layers; got {self!r} and {other!r}")
+
+    def _words(self) -> list[Words]:
+        """Return each layer's words as (batch, planes, words)."""
+        flat = np.ascontiguousarray(self.packed.numpy()).view(np.uint64)
+        cuts = np.cumsum([layer.num_bytes // 8 for layer in self.layers])[:-1]
+        parts = np.split(flat, cuts, axis=1)
+        return [p.reshape(len(self), a.planes, -1) for p, a in zip(parts, self.layers, strict=True)]
+
+
+@final
+@dataclass(frozen=True, eq=False, slots=True)
+class Frequencies(Result):
+    """How often units are on their pieces: `counts`, one tensor (pieces, *shape) for each layer, out of `total`.
+
+    A unit that was only ever on piece 0 is *dead* (for ReLU: never active), one that was only ever on another single
+    piece is *always on*, every other one is *mixed*. All three are statements about the inputs that were counted.
+    """
+
+    layers: tuple[UnitLayer, ...]
+    counts: tuple[Tensor, ...]
+    total: int
+
+    def active(self, name: str | int) -> Tensor:
+        """Return the fraction of inputs for which each unit is off piece 0: (*shape), float64; for ReLU, P(active)."""
+        i = name if isinstance(name, int) else [layer.name for layer in self.layers].index(name)
+        return 1 - self.counts[i][0].double() / self.total
+
+    def units(self) -> list[dict[str, Any]]:
+        """Return one row a layer: how many of its units are dead, always on and mixed."""
+        rows = []
+        for i, (layer, count) in enumerate(zip(self.layers, self.counts, strict=True)):
+            dead = int((count[0] == self.total).sum())
+            on = int((count[1:] == self.total).any(0).sum())
+            mean = float(self.active(i).mean()) if layer.num_units else math.nan
+            rows.append(
+                {"name": layer.name, "kind": layer.kind, "units": layer.num_units, "dead": dead, "always_on": on}
+                | {"mixed": layer.num_units - dead - on, "mean_active": mean}
+            )
+        return rows
+
+    def summary(self) -> str:
+        lines = [f"activation frequencies over {self.total} inputs"]
+        lines += [
+            f"  {r['name']}: {r['units']} units, {r['dead']} dead, {r['always_on']} always on, {r['mixed']} mixed,"
+            f" active {r['mean_active']:.1%} of the time"
+            for r in self.units()
+        ]
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"inputs": self.total, "layers": self.units()}

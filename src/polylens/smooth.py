@@ -1,0 +1,76 @@
+"""Smooth steps: not piecewise linear, but with a derivative at every point, which many questions need only.
+
+Elementwise activations (tanh, GELU, ...) have a pattern, the sign of their pre-activation; softmax, normalisations
+and products of live tensors have none. `at` gives the first-order map at an input, exact only there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from .gates import Diagonal
+from .steps import LinearAt, Shape, Step
+
+
+@final
+@dataclass(frozen=True, eq=False, slots=True)
+class Tangent(LinearAt):
+    """The first-order map of a function at a batch of inputs."""
+
+    function: Callable[..., Tensor]
+    inputs: tuple[Tensor, ...]
+
+    def _repeated(self, count: int) -> tuple[Tensor, ...]:
+        return tuple(x.repeat_interleave(count, 0) for x in self.inputs)
+
+    def columns(self, *columns: Tensor) -> Tensor:
+        batch, count = len(self.inputs[0]), columns[0].shape[1]
+        tangents = tuple(c.expand(batch, *c.shape[1:]).flatten(0, 1) for c in columns)
+        return torch.func.jvp(self.function, self._repeated(count), tangents)[1].unflatten(0, (batch, count))
+
+    def offset(self, *offsets: Tensor) -> Tensor:
+        steps = tuple(o - x for o, x in zip(offsets, self.inputs, strict=True))
+        value, change = torch.func.jvp(self.function, self.inputs, steps)
+        return value + change
+
+    def rows(self, rows: Tensor, shapes: Sequence[Shape]) -> tuple[Tensor, ...]:
+        batch, count = len(self.inputs[0]), rows.shape[1]
+        _, pull = torch.func.vjp(self.function, *self._repeated(count))
+        flat = rows.expand(batch, *rows.shape[1:]).flatten(0, 1)
+        return tuple(r.unflatten(0, (batch, count)) for r in pull(flat))
+
+
+@final
+@dataclass(frozen=True, eq=False, slots=True)
+class Smooth(Step):
+    """A differentiable function of one tensor or several, batch as dimension 0.
+
+    `elementwise` functions act on every entry alone; those with `signed` have the pattern z > 0.
+    """
+
+    kind: str
+    function: Callable[..., Tensor]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    elementwise: bool = False
+    signed: bool = False
+
+    @property
+    def num_pieces(self) -> int:
+        return 2
+
+    def apply(self, *inputs: Tensor) -> Tensor:
+        return self.function(*inputs, **self.options)
+
+    def pieces(self, *inputs: Tensor) -> Tensor:
+        return inputs[0] > 0
+
+    def at(self, *inputs: Tensor) -> LinearAt:
+        if not self.elementwise:
+            return Tangent(self.apply, inputs)
+        value, slope = torch.func.jvp(self.apply, inputs, (torch.ones_like(inputs[0]),))
+        return Diagonal(slope, value - slope * inputs[0])
