@@ -146,7 +146,7 @@ def _cache_path() -> Path:
 
 
 def _shapes() -> dict[str, tuple[int, ...]]:
-    pairs = itertools.pairwise(_SIZES)
+    pairs = list(itertools.pairwise(_SIZES))
     weights: dict[str, tuple[int, ...]] = {f"weight{i}": (m, n) for i, (n, m) in enumerate(pairs, 1)}
     return weights | {f"bias{i}": (m,) for i, (_, m) in enumerate(pairs, 1)}
 
