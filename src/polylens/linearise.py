@@ -140,7 +140,7 @@ def _units(units: Sequence[int] | Tensor | None, count: int) -> Tensor | None:
     if units is None:
         return None
     chosen = torch.as_tensor(units, dtype=torch.long).reshape(-1)
-    if len(chosen) and not (0 <= int(chosen.min()) and int(chosen.max()) < count):
+    if len(chosen) and (int(chosen.min()) < 0 or int(chosen.max()) >= count):
         raise InputError(f"units: expected positions from 0 to {count - 1}; got {chosen.tolist()}")
     return chosen
 

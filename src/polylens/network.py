@@ -57,9 +57,9 @@ class Network(Result):
 
     nodes: tuple[Node, ...]
     input_shape: Shape
-    dtype: torch.dtype = torch.float32
-    device: torch.device = torch.device("cpu")
-    source: str = "arrays"
+    dtype: torch.dtype
+    device: torch.device
+    source: str
 
     def __post_init__(self) -> None:
         for node in self.nodes:

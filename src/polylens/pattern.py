@@ -131,7 +131,7 @@ class Patterns(Result):
             if not -len(self) <= index < len(self):
                 raise IndexError(f"pattern {index} of {len(self)}")
             index = slice(index, index + 1 or None)
-        return Patterns(self.packed[index], self.layers)  # type: ignore[index]
+        return Patterns(self.packed[index], self.layers)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Patterns):

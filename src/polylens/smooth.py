@@ -17,6 +17,11 @@ from .gates import Diagonal
 from .steps import LinearAt, Shape, Step
 
 
+def _jvp(function: Callable[..., Tensor], at: tuple[Tensor, ...], along: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    value, change, *_ = torch.func.jvp(function, at, along)
+    return value, change
+
+
 @final
 @dataclass(frozen=True, eq=False, slots=True)
 class Tangent(LinearAt):
@@ -31,16 +36,16 @@ class Tangent(LinearAt):
     def columns(self, *columns: Tensor) -> Tensor:
         batch, count = len(self.inputs[0]), columns[0].shape[1]
         tangents = tuple(c.expand(batch, *c.shape[1:]).flatten(0, 1) for c in columns)
-        return torch.func.jvp(self.function, self._repeated(count), tangents)[1].unflatten(0, (batch, count))
+        return _jvp(self.function, self._repeated(count), tangents)[1].unflatten(0, (batch, count))
 
     def offset(self, *offsets: Tensor) -> Tensor:
         steps = tuple(o - x for o, x in zip(offsets, self.inputs, strict=True))
-        value, change = torch.func.jvp(self.function, self.inputs, steps)
+        value, change = _jvp(self.function, self.inputs, steps)
         return value + change
 
     def rows(self, rows: Tensor, shapes: Sequence[Shape]) -> tuple[Tensor, ...]:
         batch, count = len(self.inputs[0]), rows.shape[1]
-        _, pull = torch.func.vjp(self.function, *self._repeated(count))
+        pull = torch.func.vjp(self.function, *self._repeated(count))[1]
         flat = rows.expand(batch, *rows.shape[1:]).flatten(0, 1)
         return tuple(r.unflatten(0, (batch, count)) for r in pull(flat))
 
@@ -72,5 +77,5 @@ class Smooth(Step):
     def at(self, *inputs: Tensor) -> LinearAt:
         if not self.elementwise:
             return Tangent(self.apply, inputs)
-        value, slope = torch.func.jvp(self.apply, inputs, (torch.ones_like(inputs[0]),))
+        value, slope = _jvp(self.apply, inputs, (torch.ones_like(inputs[0]),))
         return Diagonal(slope, value - slope * inputs[0])

@@ -75,7 +75,7 @@ class Affine(Step, LinearAt):
     def adjoint(self, rows: Tensor, shapes: Sequence[Shape]) -> tuple[Tensor, ...]:
         """Return the transpose applied to a batch of rows: by automatic differentiation of the linear part at zero."""
         zeros = tuple(rows.new_zeros(()).expand(len(rows), *shape) for shape in shapes)
-        _, pull = torch.func.vjp(self.linear, *zeros)
+        pull = torch.func.vjp(self.linear, *zeros)[1]
         return tuple(pull(rows))
 
     def columns(self, *columns: Tensor) -> Tensor:
@@ -235,9 +235,9 @@ def assign_slice(base: Tensor, part: Tensor, dim: int, start: int, stop: int, st
     return torch.slice_scatter(base, part, dim, start, stop, step)
 
 
-def assign_select(base: Tensor, part: Tensor, dim: int, index: int) -> Tensor:
-    """Return `base` with one index of an axis replaced by `part`."""
-    return torch.select_scatter(base, part, dim, index)
+def assign_index(base: Tensor, part: Tensor, dim: int, index: tuple[int, ...]) -> Tensor:
+    """Return `base` with the entries at constant indices of one axis replaced by `part`."""
+    return base.index_copy(dim, torch.tensor(index, dtype=torch.long, device=base.device), part)
 
 
 def concat(*parts: Tensor, dim: int) -> Tensor:

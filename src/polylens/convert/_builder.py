@@ -7,6 +7,7 @@ tensors; an operation on constants alone never reaches the builder, the doors ev
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from torch.nn import functional as F
 
 from .. import steps
 from ..errors import ConversionError, UnsupportedError
-from ..gates import Gate, MaxPool, ReduceMax, clip
+from ..gates import Choice, Gate, MaxPool, ReduceMax, clip
 from ..network import Network, Node
 from ..smooth import Smooth
 from ..steps import Convolution, Fixed, Linear, MatMul, Scale, Shape, Step
@@ -47,11 +48,18 @@ class Builder:
     def __init__(self, input_shape: Shape, batch: int = 1) -> None:
         self.input_shape = input_shape
         self.batch = batch
-        self.nodes: list[Node] = []
-        self.where = ""  # the operation that is being converted, for names and complaints
+        self.nodes: list[Node] = []  # named for the operation they came from; `finish` tells them apart
+        self.groups: list[int] = []  # which operation of the source each node came from
+        self.where = ""
         self.name = ""
+        self._operations = 0
 
     # -- bookkeeping
+
+    def begin(self, name: str, where: str) -> None:
+        """Start an operation of the source: `name` for its nodes, `where` for complaints ("relu in features.2")."""
+        self.name, self.where = name, where
+        self._operations += 1
 
     def refuse(self, problem: str, advice: str) -> NoReturn:
         """Raise UnsupportedError that names the operation and where it stands."""
@@ -68,16 +76,13 @@ class Builder:
             self.refuse("acts along the batch axis", "networks act on every input alone; move the operation out of the model")
         return dim if x.batched else dim + 1
 
-    def emit(self, step: Step, inputs: Sequence[Live], batched: bool | None = None, suffix: str = "") -> Live:
-        """Append a step; the shape of its output is found by running it on a sample of zeros."""
-        base = (self.name or step.kind) + suffix
-        taken = {node.name for node in self.nodes} | {"input"}
-        name = next(n for n in (base, *(f"{base}_{i}" for i in range(1, len(taken) + 2))) if n not in taken)
-        dtype = next((p.dtype for p in step.parameters().values()), torch.float64)
+    def emit(self, step: Step, inputs: Sequence[Live], batched: bool | None = None) -> Live:
+        """Append a step in float64; the shape of its output is found by running it on a sample of zeros."""
+        exact = step.converted(lambda t: t.detach().to(device="cpu", dtype=torch.float64))
         with torch.no_grad():
-            fitted = step.converted(lambda t: t.detach().to(device="cpu", dtype=dtype))
-            sample = fitted.apply(*(torch.zeros(1, *x.shape, dtype=dtype) for x in inputs))
-        self.nodes.append(Node(name, fitted, tuple(x.value for x in inputs), tuple(sample.shape[1:])))
+            sample = exact.apply(*(torch.zeros(1, *x.shape, dtype=torch.float64) for x in inputs))
+        self.nodes.append(Node(self.name or step.kind, exact, tuple(x.value for x in inputs), tuple(sample.shape[1:])))
+        self.groups.append(self._operations)
         return Live(len(self.nodes), tuple(sample.shape[1:]), inputs[0].batched if batched is None else batched)
 
     def fixed(self, kind: str, function: Callable[..., Tensor], *inputs: Live, **options: Any) -> Live:
@@ -86,7 +91,7 @@ class Builder:
 
     def finish(self, output: Live, dtype: torch.dtype, source: str) -> Network:
         """Return the network: nodes that the output does not read are dropped, lone shifts join the map in front."""
-        nodes = _fold_shifts(self.nodes, output.value)
+        nodes = _fold_shifts(_named(self.nodes, self.groups), output.value)
         needed = {output.value}
         for k in range(output.value, 0, -1):
             if k in needed:
@@ -113,8 +118,8 @@ class Builder:
     def constant(self, value: Tensor, like: Live, batched: bool) -> Live:
         """Return a constant as a live value, zero times the input plus the constant."""
         value = value[:1] if batched else value[None]
-        zero = self.emit(Fixed("zeros", steps.zeros, {"shape": tuple(value.shape[1:])}), [like], batched, ".zeros")
-        return self.emit(Scale(None, value), [zero], batched, ".constant")
+        zero = self.emit(Fixed("zeros", steps.zeros, {"shape": tuple(value.shape[1:])}), [like], batched)
+        return self.emit(Scale(None, value), [zero], batched)
 
     def live(self, x: Operand, like: Live) -> Live:
         """Return an operand as a live value of the kind that `like` is."""
@@ -171,7 +176,7 @@ class Builder:
             None if c is None else self.aligned(c, x if c.ndim <= x.rank else self.lifted(x, c.ndim)) for c in (factor, shift)
         ]
         rank = max([x.rank, *(c.ndim for c in (factor, shift) if c is not None)])
-        return self.emit(Scale(*parts), [self.lifted(x, rank)])
+        return self.emit(Scale(parts[0], parts[1]), [self.lifted(x, rank)])
 
     def lifted(self, x: Live, rank: int) -> Live:
         """Return x with axes of size 1 in front until it has `rank`, where x shows no batch axis."""
@@ -201,8 +206,7 @@ class Builder:
         if isinstance(a, Live) and isinstance(b, Live):
             return self.emit(Smooth("multiply", torch.mul), [a, b])
         x, c = (a, b) if isinstance(a, Live) else (b, a)
-        assert_live(x)
-        return self.scale(x, c, None)  # type: ignore[arg-type]
+        return self.scale(as_live(x), c, None)  # type: ignore[arg-type]
 
     def divide(self, a: Operand, b: Operand) -> Live:
         """a / b elementwise; smooth unless b is constant."""
@@ -297,7 +301,7 @@ class Builder:
     def split(self, x: Live, dim: int, sizes: Sequence[int]) -> list[Live]:
         """Consecutive slices of the given sizes."""
         edges = [sum(sizes[:i]) for i in range(len(sizes) + 1)]
-        return [self.slice(x, dim, a, b) for a, b in zip(edges, edges[1:], strict=False)]
+        return [self.slice(x, dim, a, b) for a, b in itertools.pairwise(edges)]
 
     def concat(self, parts: Sequence[Operand], dim: int) -> Live:
         """Tensors joined along one axis; constants among them are kept as constants."""
@@ -316,8 +320,7 @@ class Builder:
 
     def assign_slice(self, base: Operand, part: Operand, dim: int, start: int | None, stop: int | None, step: int) -> Live:
         """`base` with a slice of one axis replaced."""
-        like = base if isinstance(base, Live) else part
-        assert_live(like)
+        like = base if isinstance(base, Live) else as_live(part)
         base, part = self.live(base, like), self.live(part, like)
         if base.batched and dim % base.rank == 0:
             if range(self.batch)[slice(start, stop, step)] == range(self.batch):
@@ -331,14 +334,24 @@ class Builder:
 
     def assign_select(self, base: Operand, part: Operand, dim: int, index: int) -> Live:
         """`base` with one index of an axis replaced."""
-        like = base if isinstance(base, Live) else part
-        assert_live(like)
+        like = base if isinstance(base, Live) else as_live(part)
         rank = base.rank if isinstance(base, Live) else base.ndim
         part = self.unsqueeze(part, [dim % rank]) if isinstance(part, Live) else part.unsqueeze(dim % rank)
         if isinstance(base, Tensor):
             base = self.constant(base, like, like.batched)
         size = self.source_shape(base)[dim % rank]
         return self.assign_slice(base, part, dim, index % size, index % size + 1, 1)
+
+    def assign_index(self, base: Operand, part: Operand, dim: int, index: Tensor) -> Live:
+        """`base` with the entries at constant indices of one axis replaced; a part of fewer axes is repeated."""
+        like = base if isinstance(base, Live) else as_live(part)
+        base = self.live(base, like)
+        axis = self.axis(base, dim)
+        places = tuple(int(i) % base.shape[axis - 1] for i in index)
+        shape = self.source_shape(replace(base, shape=_with(base.shape, axis - 1, len(places))))
+        part = part if isinstance(part, Live) else part.expand(shape)
+        part = self.expand(self.live(part, base), shape)
+        return self.emit(Fixed("assign_index", steps.assign_index, {"dim": axis, "index": places}), [base, part])
 
     def pad(self, x: Live, pads: Sequence[int], mode: str = "constant", value: float = 0.0) -> Live:
         """Pad (or crop, where negative) in PyTorch's order: last axis first, two numbers an axis."""
@@ -351,7 +364,7 @@ class Builder:
             if value == 0:
                 return y
             border = F.pad(torch.zeros(1, *x.shape, dtype=torch.float64), tuple(pads), value=value)
-            return self.emit(Scale(None, border), [y], suffix=".border")
+            return self.emit(Scale(None, border), [y])
         return self.fixed("pad", F.pad, x, pad=tuple(pads), mode=mode)
 
     def reduce(self, x: Live, dims: Sequence[int] | None, keepdim: bool, mean: bool) -> Live:
@@ -412,11 +425,10 @@ class Builder:
         """The elementwise maximum or minimum; against a constant it is a clip."""
         if isinstance(a, Live) and isinstance(b, Live):
             a, b = self.expand(a, self._common(a, b)), self.expand(b, self._common(a, b))
-            both = self.emit(Fixed("stack", steps.stack, {"dim": 1}), [a, b], suffix=".pair")
+            both = self.emit(Fixed("stack", steps.stack, {"dim": 1}), [a, b])
             return self.emit(ReduceMax(1, 2, largest, "maximum" if largest else "minimum"), [both])
         x, c = (a, b) if isinstance(a, Live) else (b, a)
-        assert_live(x)
-        return self.clamp(x, c if largest else None, None if largest else c, "maximum" if largest else "minimum")  # type: ignore[arg-type]
+        return self.clamp(as_live(x), c if largest else None, None if largest else c, "maximum" if largest else "minimum")  # type: ignore[arg-type]
 
     def _common(self, a: Live, b: Live) -> Shape:
         if len(a.shape) != len(b.shape) or a.batched != b.batched:
@@ -442,18 +454,18 @@ class Builder:
     def layer_norm(self, x: Live, shape: Sequence[int], weight: Tensor | None, bias: Tensor | None, eps: float) -> Live:
         """Layer norm over the last axes; its weights are a scale step of their own."""
         y = self.emit(Smooth("layer_norm", F.layer_norm, {"normalized_shape": tuple(shape), "eps": eps}), [x])
-        return y if weight is None and bias is None else self.emit(Scale(_one(weight), _one(bias)), [y], suffix=".scale")
+        return y if weight is None and bias is None else self.emit(Scale(_one(weight), _one(bias)), [y])
 
     def group_norm(self, x: Live, groups: int, weight: Tensor | None, bias: Tensor | None, eps: float) -> Live:
         """Group norm over groups of channels; its weights are a scale step of their own."""
         y = self.emit(Smooth("group_norm", F.group_norm, {"num_groups": groups, "eps": eps}), [x])
-        return y if weight is None and bias is None else self.channelwise(y, weight, bias, ".scale")
+        return y if weight is None and bias is None else self.channelwise(y, weight, bias)
 
-    def channelwise(self, x: Live, factor: Tensor | None, shift: Tensor | None, suffix: str = "") -> Live:
+    def channelwise(self, x: Live, factor: Tensor | None, shift: Tensor | None) -> Live:
         """factor * x + shift with one number for each channel (the first axis of a sample)."""
         shape = (1, -1, *(1,) * (len(x.shape) - 1))
         parts = [None if c is None else c.reshape(shape) for c in (factor, shift)]
-        return self.emit(Scale(*parts), [x], suffix=suffix)
+        return self.emit(Scale(parts[0], parts[1]), [x])
 
     def batch_norm(
         self, x: Live, weight: Tensor | None, bias: Tensor | None, mean: Tensor, variance: Tensor, eps: float
@@ -465,10 +477,37 @@ class Builder:
         return self.channelwise(x, factor, shift)
 
 
-def assert_live(x: Operand) -> None:
-    """Raise ConversionError unless x depends on the input: constants are folded before they get here."""
+def _named(nodes: list[Node], groups: list[int]) -> list[Node]:
+    """Give every node a name of its own: the operation's name to its main step, with the step's kind to the others.
+
+    The main step is the first that chooses a piece or is smooth, else the first product, else the last of all.
+    """
+    members: dict[int, list[int]] = {}
+    for k, group in enumerate(groups):
+        members.setdefault(group, []).append(k)
+    main = {_main(nodes, ks) for ks in members.values()}
+    taken, named = {"input"}, []
+    for k, node in enumerate(nodes):
+        base = node.name if k in main else f"{node.name}.{node.step.kind}"
+        name = next(n for n in (base, *(f"{base}_{i}" for i in range(1, len(nodes) + 2))) if n not in taken)
+        taken.add(name)
+        named.append(replace(node, name=name))
+    return named
+
+
+def _main(nodes: list[Node], members: list[int]) -> int:
+    for kinds in ((Choice, Smooth), (Linear, Convolution, MatMul)):
+        for k in members:
+            if isinstance(nodes[k].step, kinds):
+                return k
+    return members[-1]
+
+
+def as_live(x: Operand) -> Live:
+    """Return x, which must depend on the input: the doors evaluate operations on constants themselves."""
     if not isinstance(x, Live):
         raise ConversionError("an operation on constants reached the program; please report the model")
+    return x
 
 
 def _one(parameter: Tensor | None) -> Tensor | None:

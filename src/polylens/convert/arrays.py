@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import FileError, InputError, ShapeError
-from ..gates import absolute, clip, hardsigmoid, leaky_relu, relu
+from ..gates import Gate, absolute, clip, hardsigmoid, leaky_relu, relu
 from ..network import Network
 from ._builder import Builder, Live
 
 GateName = str | None
-_SMOOTH = {
+_SMOOTH: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,
     "softplus": F.softplus,
@@ -30,7 +30,7 @@ _SMOOTH = {
     "mish": F.mish,
     "hardswish": F.hardswish,
 }
-_GATES = {
+_GATES: dict[str, Callable[[], Gate]] = {
     "relu": relu,
     "leaky_relu": lambda: leaky_relu(0.01),
     "abs": absolute,
@@ -77,10 +77,10 @@ def dense(layers: Sequence[tuple[Any, Any]], gate: GateName | Sequence[GateName]
             raise ShapeError(f"layer {i}: expected W of shape (outputs, {x.shape[0]}); got {tuple(weight.shape)}{hint}")
         if bias is not None and bias.shape != weight.shape[:1]:
             raise ShapeError(f"layer {i}: expected b of shape ({weight.shape[0]},); got {tuple(bias.shape)}")
-        builder.name = builder.where = f"linear{i}"
+        builder.begin(f"linear{i}", f"layer {i}")
         x = builder.linear(x, weight, bias)
         if name is not None:
-            builder.name = builder.where = f"{name}{i}"
+            builder.begin(f"{name}{i}", f"gate {i}")
             x = _gate(builder, x, name)
     double = any(t.dtype == torch.float64 for pair in arrays for t in pair if t is not None)
     return builder.finish(x, torch.float64 if double else torch.float32, "arrays")

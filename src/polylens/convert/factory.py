@@ -1,0 +1,82 @@
+"""The factory door: `package.module:callable` builds the module, a state dict or .safetensors file fills it.
+
+The named code is the user's own and runs; the weights are data and may not.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+import zipfile
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import FileError, InputError, UnsafeFileError
+
+
+def build(factory: str) -> nn.Module:
+    """Return the module that `package.module:callable` makes when called without arguments, in eval mode.
+
+    Raises InputError when there is no such module or callable, or it returns something else.
+    """
+    place, _, name = factory.partition(":")
+    try:
+        made = getattr(importlib.import_module(place), name)()
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"{factory}: expected package.module:callable that can be imported; {error}") from error
+    if not isinstance(made, nn.Module):
+        raise InputError(f"{factory}: expected a callable that returns a torch.nn.Module; got {type(made).__name__}")
+    return made.eval()
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a .safetensors file or of a state dict saved by torch.save, without unpickling objects.
+
+    Raises:
+        UnsafeFileError: the file holds pickled objects other than tensors.
+        FileError: missing, truncated, or neither of the two.
+    """
+    if not path.is_file():
+        raise FileError(f"{path}: no such file; expected weights as .safetensors or a state dict")
+    return _read_safetensors(path) if path.suffix == ".safetensors" else _read_state_dict(path)
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise FileError(f"{path}: expected a .safetensors file; {error}") from None
+
+
+def _read_state_dict(path: Path) -> dict[str, Tensor]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if zipfile.is_zipfile(path) or path.read_bytes()[:1] == b"\x80":
+            raise UnsafeFileError(
+                f"{path}: expected a state dict of tensors; it holds other pickled objects, which could run code, so it was"
+                " not loaded; save module.state_dict() instead"
+            ) from None
+        raise FileError(f"{path}: expected a state dict saved by torch.save; {str(error).splitlines()[0]}") from None
+    except (RuntimeError, EOFError, ValueError) as error:
+        raise FileError(f"{path}: expected a state dict saved by torch.save; {str(error).splitlines()[0]}") from None
+    for key in ("state_dict", "model_state_dict"):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise FileError(f"{path}: expected a state dict (names to tensors); got {type(state).__name__}")
+    return dict(state)
+
+
+def fill(module: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+    """Put the weights into the module; names and shapes must agree exactly."""
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        first = " ".join(line.strip() for line in str(error).splitlines()[:2])
+        raise FileError(f"{path}: expected the weights of {type(module).__name__}; {first}") from None

@@ -1,0 +1,282 @@
+"""The PyTorch door: a module is exported to ATen operations, which are read one by one into steps.
+
+Nothing is traced with hooks and nothing of the module is kept. Nodes that do not depend on the input are evaluated
+once, which folds weight norm, spectral norm and every other reparametrisation into plain weights.
+"""
+
+from __future__ import annotations
+
+import operator
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from ..errors import ConversionError, InputError, PolylensError, ShapeError, UnsupportedError
+from ..network import Network
+from ._aten import OPERATIONS, Arguments
+from ._builder import Builder, Live
+
+_SKIPPED = ("_assert", "sym_constrain")  # checks of the exporter that compute nothing
+_RELATIVE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+
+
+def from_module(module: nn.Module, example: Tensor | None = None) -> Network:
+    """Return the network of a module, checked against the module's own outputs.
+
+    Args:
+        module: in eval mode as far as it matters (no active dropout or batch statistics).
+        example: any input with a batch axis, as the module is called; unneeded when the first leaf is `nn.Linear`.
+
+    Raises:
+        InputError: no example, or one that is not a floating-point tensor.
+        ShapeError: the module itself fails on the example.
+        UnsupportedError: an operation that no step represents, control flow that depends on the data, train mode.
+        ConversionError: the program's outputs differ from the module's.
+    """
+    parameter = next((p for p in [*module.parameters(), *module.buffers()] if p.is_floating_point()), None)
+    example = _example(module, parameter) if example is None else _checked(example, parameter)
+    pair = example[:1].expand(2, *example.shape[1:]).contiguous()  # a batch of 1 would be specialised silently
+    with torch.no_grad():
+        try:
+            module(pair)
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            raise ShapeError(
+                f"{type(module).__name__} fails on an example of shape {tuple(pair.shape)}: {_first_line(error)};"
+                " pass example=..., a batch as the module is called"
+            ) from error
+        try:
+            program = torch.export.export(module, (pair,))
+        except (RuntimeError, ValueError, TypeError, AssertionError, AttributeError, KeyError) as error:
+            raise UnsupportedError(
+                f"{type(module).__name__} cannot be exported: {_first_line(error)}; control flow that depends on the data"
+                " and Python side effects must move out of the model"
+            ) from error
+    net = from_exported(program, type(module).__name__, verify=False)
+    _verify(net, module, pair, _coarsest(program))
+    return net if parameter is None else net.to(device=parameter.device)
+
+
+def from_exported(program: ExportedProgram, source: str = "exported program", *, verify: bool = True) -> Network:
+    """Return the network of an exported program; the first axis of its one input is the batch."""
+    example = _user_input(program)
+    net = _interpret(_readable(program), example, source)
+    if verify:
+        _verify(net, program.module(), example, _coarsest(program))
+    return net
+
+
+# -- what goes in
+
+
+def _example(module: nn.Module, parameter: Tensor | None) -> Tensor:
+    leaf = next((m for m in module.modules() if isinstance(m, nn.Linear) or not list(m.children())), module)
+    if not isinstance(leaf, nn.Linear) or parameter is None:
+        raise InputError(
+            f"{type(module).__name__}: expected example=..., a batch as the module is called (say torch.zeros(1, 3, 32, 32)),"
+            f" because its first layer, {type(leaf).__name__}, does not tell the input's shape"
+        )
+    return torch.zeros(2, leaf.in_features, dtype=parameter.dtype, device=parameter.device)
+
+
+def _checked(example: Tensor, parameter: Tensor | None) -> Tensor:
+    example = torch.as_tensor(example)
+    if not example.is_floating_point() or example.ndim == 0 or len(example) == 0:
+        raise InputError(
+            "example: expected a batch of floating-point inputs, as the module is called;"
+            f" got {example.dtype} of shape {tuple(example.shape)}"
+        )
+    return example.detach() if parameter is None else example.detach().to(parameter.device, parameter.dtype)
+
+
+def _user_input(program: ExportedProgram) -> Tensor:
+    """Return the program's example input, whose shape names the batch axis."""
+    names = program.graph_signature.user_inputs
+    nodes = [n for n in program.graph.nodes if n.op == "placeholder" and n.name in names]
+    if len(nodes) != 1 or not isinstance(nodes[0].meta.get("val"), Tensor):
+        raise UnsupportedError(
+            f"expected a model with one tensor as input; got {len(names)} inputs; wrap it in a module that takes one tensor"
+            " and splits it"
+        )
+    given = [v for v in (program.example_inputs or ((), {}))[0] if isinstance(v, Tensor)]
+    shape = given[0].shape if given else nodes[0].meta["val"].shape
+    dtype = nodes[0].meta["val"].dtype
+    if not dtype.is_floating_point or len(shape) == 0:
+        raise UnsupportedError(f"expected a batch of floating-point inputs; the model takes {dtype} of shape {tuple(shape)}")
+    return given[0] if given else torch.zeros(tuple(int(s) for s in shape), dtype=dtype)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+# -- which form of the graph to read
+
+
+def _readable(program: ExportedProgram) -> ExportedProgram:
+    """Return the first of three forms that the table can read: as exported, without mutation, core ATen.
+
+    A graph with in-place operations means something else than its nodes say one by one, so it is never read raw.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PyTorch's own, about its own tree specifications
+        plain = program.run_decompositions({}) if any(map(_mutates, program.graph.nodes)) else program
+        if not _unknown(plain):
+            return plain
+        core = program.run_decompositions()
+        return plain if _unknown(core) else core
+
+
+def _mutates(node: torch.fx.Node) -> bool:
+    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
+
+
+def _unknown(program: ExportedProgram) -> bool:
+    return any(
+        isinstance(n.target, torch._ops.OpOverload) and _depends(n) and _operation(n) not in OPERATIONS
+        for n in program.graph.nodes
+        if n.op == "call_function" and not _operation(n).startswith(_SKIPPED)
+    )
+
+
+def _depends(node: torch.fx.Node) -> bool:
+    """Say, roughly, whether a node reads any other: constants made from nothing are evaluated whatever they are."""
+    return bool(node.all_input_nodes)
+
+
+def _operation(node: torch.fx.Node) -> str:
+    target = node.target
+    if isinstance(target, torch._ops.OpOverload):
+        return target._schema.name.split("::")[-1]
+    return getattr(target, "__name__", str(target))
+
+
+# -- the interpreter
+
+
+def _interpret(program: ExportedProgram, example: Tensor, source: str) -> Network:
+    constants = dict(program.state_dict) | dict(program.constants)
+    specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs if hasattr(spec.arg, "name")}
+    builder = Builder(tuple(example.shape[1:]), batch=len(example))
+    values: dict[torch.fx.Node, Any] = {}
+    with torch.no_grad():
+        for node in program.graph.nodes:
+            if node.op == "placeholder":
+                target = specs[node.name].target
+                is_input = node.name in program.graph_signature.user_inputs
+                values[node] = Live(0, builder.input_shape) if is_input else _plain(constants.get(str(target)))
+            elif node.op == "call_function":
+                values[node] = _call(builder, node, values)
+            elif node.op == "output":
+                return builder.finish(_output(node, values), example.dtype, source)
+    raise ConversionError(f"{source}: the exported graph has no output")
+
+
+def _plain(value: Any) -> Any:
+    return value.detach().cpu() if isinstance(value, Tensor) else value
+
+
+def _output(node: torch.fx.Node, values: dict[torch.fx.Node, Any]) -> Live:
+    outputs: Any = torch.fx.node.map_arg(node.args[0], lambda n: values[n])
+    live = [v for v in outputs if isinstance(v, Live)]
+    if len(outputs) != 1 or not live:
+        raise UnsupportedError(
+            f"expected a model with one tensor as output that depends on the input; got {len(outputs)} outputs, of which"
+            f" {len(live)} depend on it; wrap it in a module that returns one"
+        )
+    return live[0]
+
+
+def _call(builder: Builder, node: torch.fx.Node, values: dict[torch.fx.Node, Any]) -> Any:
+    operation = _operation(node)
+    if operation.startswith(_SKIPPED):
+        return None
+    args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda n: values[n])
+    if node.target is operator.getitem:
+        return values[node.all_input_nodes[0]][node.args[1]]
+    path, leaf = _place(node)
+    builder.begin(path if leaf else ".".join(p for p in (path, node.name) if p), f"{operation} in {path or 'forward'}")
+    if isinstance(node.target, torch._ops.OpOverload):
+        _refuse_chance(builder, node.target)
+    if not any(isinstance(v, Live) for v in _leaves((args, kwargs))):
+        return node.target(*args, **kwargs)  # type: ignore[operator]
+    handler = OPERATIONS.get(operation)
+    if handler is None:
+        builder.refuse("is not supported", "replace it, or take the part of the model in front of it")
+    try:
+        return handler(builder, _bound(node.target, args, kwargs))
+    except PolylensError:
+        raise
+    except (RuntimeError, ValueError, TypeError, IndexError, KeyError) as error:
+        raise UnsupportedError(
+            f"{builder.where}: is used in a way that is not supported ({_first_line(error)}); please report the model"
+        ) from error
+
+
+def _place(node: torch.fx.Node) -> tuple[str, bool]:
+    """Return the path of the innermost module around a node, and whether it is a layer of PyTorch's own."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    if not stack:
+        return "", False
+    path, kind = stack[-1][0], str(getattr(stack[-1][1], "__module__", stack[-1][1]))
+    return path.removeprefix("L['self'].").removeprefix("L['self']"), kind.startswith("torch.nn.") and ".container." not in kind
+
+
+def _refuse_chance(builder: Builder, target: torch._ops.OpOverload) -> None:
+    if (
+        torch.Tag.nondeterministic_seeded in target.tags
+        and "dropout" not in target._schema.name
+        and "rrelu" not in target._schema.name
+    ):
+        if "attention" in target._schema.name:
+            return
+        builder.refuse("draws random numbers", "networks are functions of their input; pass the noise in, or remove it")
+
+
+def _leaves(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return [leaf for v in value.values() for leaf in _leaves(v)]
+    if isinstance(value, list | tuple):
+        return [leaf for v in value for leaf in _leaves(v)]
+    return [value]
+
+
+def _bound(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+    """Return the arguments by the names of the operation's schema, defaults filled in."""
+    schema = target._schema
+    bound = {a.name: a.default_value for a in schema.arguments if a.has_default_value()}
+    bound |= {a.name: v for a, v in zip(schema.arguments, args, strict=False)}
+    return Arguments(bound | kwargs)
+
+
+# -- the check
+
+
+def _coarsest(program: ExportedProgram) -> float:
+    """Return the relative rounding that the source itself may show: that of the coarsest dtype it computes in."""
+    found = [getattr(node.meta.get("val"), "dtype", None) for node in program.graph.nodes]
+    return max(_RELATIVE.get(dtype, 0.0) for dtype in found if dtype is not None)
+
+
+def _verify(net: Network, run: Any, example: Tensor, relative: float) -> None:
+    """Compare the program with its source at the example and away from it."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(example.shape, generator=generator, dtype=torch.float64).to(example)
+    here = net.to(device=example.device)
+    for x in (example, example + noise):
+        with torch.no_grad():
+            want, got = run(x), here.forward(x)
+        want = want[0] if isinstance(want, list | tuple) else want
+        if not bool(torch.isfinite(want).all()):
+            continue
+        scale = max(float(want.abs().max()) if want.numel() else 0.0, 1e-30)
+        if want.shape != got.shape and want.numel() == got.numel():
+            got = got.reshape(want.shape)
+        error = float((want - got).abs().max()) if want.shape == got.shape and want.numel() else float(want.shape != got.shape)
+        if error > relative * scale:
+            raise ConversionError(
+                f"{net.source}: the program differs from its source by {error:.3g} where outputs reach {scale:.3g}; the model"
+                " may be random or keep state; if it is neither, please report it"
+            )
