@@ -1,0 +1,290 @@
+"""ONNX operators that slide windows over an image or resample it: convolution, pooling, resizing.
+
+Padding that PyTorch cannot write down is made of steps that are exact: zeros in front of a convolution or a sum, and for
+max-pooling copies of an entry that the window holds anyway, which never change its maximum.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..steps import Fixed, Scale
+from ._builder import Live
+from ._onnx_call import Call, operator
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Where the windows stand along one axis: `count` of them, the first beginning `before` in front of the axis."""
+
+    size: int
+    stride: int
+    dilation: int
+    before: int
+    after: int
+    count: int
+
+    @property
+    def extent(self) -> int:
+        """How many entries a window spans."""
+        return (self.size - 1) * self.dilation + 1
+
+    @property
+    def covered(self) -> int:
+        """How many entries all windows span together."""
+        return (self.count - 1) * self.stride + self.extent
+
+
+def _windows(n: Call, shape: Sequence[int], kernel: Sequence[int]) -> list[Windows]:
+    rank = len(kernel)
+    strides, dilations = n.ints("strides") or [1] * rank, n.ints("dilations") or [1] * rank
+    pads = n.ints("pads") or [0] * 2 * rank
+    ceil = bool(n.attribute("ceil_mode", 0))
+    auto = n.attribute("auto_pad", "NOTSET")
+    axes = zip(shape, kernel, strides, dilations, pads[:rank], pads[rank:], strict=True)
+    return [_along(auto, ceil, *axis) for axis in axes]
+
+
+def _along(auto: str, ceil: bool, length: int, size: int, stride: int, dilation: int, before: int, after: int) -> Windows:
+    extent = (size - 1) * dilation + 1
+    if auto.startswith("SAME"):
+        count = -(-length // stride)
+        total = max(0, (count - 1) * stride + extent - length)
+        before = total // 2 if auto == "SAME_UPPER" else total - total // 2
+        return Windows(size, stride, dilation, before, total - before, count)
+    if auto == "VALID":
+        before = after = 0
+    room = length + before + after - extent
+    count = (-(-room // stride) if ceil else room // stride) + 1
+    if ceil and (count - 1) * stride >= length + before:  # a window has to begin before the padding at the end
+        count -= 1
+    return Windows(size, stride, dilation, before, after, count)
+
+
+def _torch_pads(pairs: Sequence[tuple[int, int]]) -> list[int]:
+    return [p for pair in reversed(pairs) for p in pair]
+
+
+# -- convolutions
+
+
+@operator("Conv")
+def _conv(n: Call) -> Live:
+    x, weight = n.image(n.x), n.needed(1)
+    windows = _windows(n, x.shape[1:], weight.shape[2:])
+    padding = [w.before for w in windows]
+    if any(w.before != w.after for w in windows):
+        x = n.builder.pad(x, _torch_pads([(w.before, w.after) for w in windows]))
+        padding = [0] * len(windows)
+    strides, dilations = [w.stride for w in windows], [w.dilation for w in windows]
+    return n.builder.convolution(x, weight, n.constant(2), strides, padding, dilations, groups=int(n.attribute("group", 1)))
+
+
+@operator("ConvTranspose")
+def _conv_transpose(n: Call) -> Live:
+    x, weight, bias = n.image(n.x), n.needed(1), n.constant(2)
+    rank = weight.ndim - 2
+    strides, dilations = n.ints("strides") or [1] * rank, n.ints("dilations") or [1] * rank
+    extra = n.ints("output_padding") or [0] * rank
+    extents = [(k - 1) * d + 1 for k, d in zip(weight.shape[2:], dilations, strict=True)]
+    full = [s * (i - 1) + e + o for i, s, e, o in zip(x.shape[1:], strides, extents, extra, strict=True)]
+    pads = _transposed_pads(n, x.shape[1:], strides, full)
+    groups = int(n.attribute("group", 1))
+    if all(b == e for b, e in pads):
+        return n.builder.convolution(x, weight, bias, strides, [b for b, _ in pads], dilations, True, extra, groups)
+    if any(p < 0 for pair in pads for p in pair):
+        n.builder.refuse("asks for an output larger than the kernel reaches", "use output_padding")
+    y = n.builder.convolution(x, weight, bias, strides, [0] * rank, dilations, True, extra, groups)
+    return n.builder.pad(y, _torch_pads([(-b, -e) for b, e in pads]))
+
+
+def _transposed_pads(n: Call, shape: Sequence[int], strides: Sequence[int], full: Sequence[int]) -> list[tuple[int, int]]:
+    """Return how much of the full output is cut off at both ends of each axis."""
+    auto, wanted, pads = n.attribute("auto_pad", "NOTSET"), n.ints("output_shape"), n.ints("pads")
+    if auto.startswith("SAME") and wanted is None:
+        wanted = [i * s for i, s in zip(shape, strides, strict=True)]
+    if wanted is None:
+        flat = pads if pads and auto == "NOTSET" else [0] * 2 * len(shape)
+        return list(zip(flat[: len(shape)], flat[len(shape) :], strict=True))
+    surplus = [f - w for f, w in zip(full, wanted[-len(shape) :], strict=True)]
+    return [(t // 2, t - t // 2) if auto == "SAME_UPPER" else (t - t // 2, t // 2) for t in surplus]
+
+
+# -- pooling
+
+
+@operator("MaxPool")
+def _max_pool(n: Call) -> Live:
+    x = n.image(n.x)
+    windows = _windows(n, x.shape[1:], n.ints("kernel_shape") or [])
+    if all(_plain(w, length) for w, length in zip(windows, x.shape[1:], strict=True)):
+        padding = [w.before for w in windows]
+    else:
+        padding = [0] * len(windows)
+        for axis, w in enumerate(windows, 2):
+            x = _repeated(n, x, axis, w)
+    sizes, strides, dilations = zip(*((w.size, w.stride, w.dilation) for w in windows), strict=True)
+    return n.builder.max_pool(x, sizes, strides, padding, dilations, False)
+
+
+def _plain(w: Windows, length: int) -> bool:
+    """Say whether PyTorch's symmetric padding places the windows where they stand."""
+    return 2 * w.before <= w.extent and (length + 2 * w.before - w.extent) // w.stride + 1 == w.count
+
+
+def _repeated(n: Call, x: Live, axis: int, w: Windows) -> Live:
+    """Return x with, in place of padding, the nearest entry that every window reaching so far also holds."""
+    length, d = x.shape[axis - 1], w.dilation
+    places = range(-w.before, w.covered - w.before)
+    index = [p % d if p < 0 else p if p < length else p - d * ((p - length) // d + 1) for p in places]
+    if not all(0 <= i < length for i in index):
+        n.builder.refuse("has a window that lies in the padding", "make the padding smaller than the kernel")
+    return x if index == list(range(length)) else n.builder.gather(x, axis, torch.tensor(index))
+
+
+_AVERAGE = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+
+
+@operator("AveragePool")
+def _average_pool(n: Call) -> Live:
+    x, kernel = n.image(n.x), n.ints("kernel_shape") or []
+    if len(kernel) not in _AVERAGE:
+        n.builder.refuse(f"pools over {len(kernel)} axes", "1, 2 or 3 are understood")
+    windows = _windows(n, x.shape[1:], kernel)
+    lengths = x.shape[1:]
+    shares = [_filled(w, length, n.attribute("count_include_pad", 0)) for w, length in zip(windows, lengths, strict=True)]
+    ends = [(w.before, w.covered - w.before - length) for w, length in zip(windows, lengths, strict=True)]
+    y = n.builder.pad(x, _torch_pads(ends)) if any(any(pair) for pair in ends) else x
+    y = _averaged(n, y, windows)
+    if all(bool((s == 1).all()) for s in shares):
+        return y
+    factor = torch.ones(())
+    for share in shares:
+        factor = factor[..., None] / share
+    return n.builder.emit(Scale(factor[None, None], None), [y])
+
+
+def _filled(w: Windows, length: int, include_padding: int) -> Tensor:
+    """Return, for each window along an axis, which share of its entries counts."""
+    starts = torch.arange(w.count)[:, None] * w.stride - w.before
+    places = starts + torch.arange(w.size) * w.dilation
+    low, high = (-w.before, length + w.after) if include_padding else (0, length)
+    return ((places >= low) & (places < high)).double().mean(1)
+
+
+def _averaged(n: Call, x: Live, windows: Sequence[Windows]) -> Live:
+    sizes, strides, dilations = zip(*((w.size, w.stride, w.dilation) for w in windows), strict=True)
+    if set(dilations) == {1}:
+        options = {"kernel_size": sizes, "stride": strides}
+        return n.builder.emit(Fixed("average_pool", _AVERAGE[len(sizes)], options), [x])
+    weight = torch.full((x.shape[0], 1, *sizes), 1 / math.prod(sizes), dtype=torch.float64)
+    return n.builder.convolution(x, weight, None, strides, [0] * len(sizes), dilations, groups=x.shape[0])
+
+
+@operator("GlobalAveragePool")
+def _global_average(n: Call) -> Live:
+    x = n.image(n.x)
+    return n.builder.reduce(x, range(2, x.rank), True, True)
+
+
+@operator("GlobalMaxPool")
+def _global_max(n: Call) -> Live:
+    x = n.image(n.x)
+    return n.builder.extreme(x, range(2, x.rank), True, True)
+
+
+# -- resampling
+
+
+def blend(x: Tensor, dim: int, low: tuple[int, ...], high: tuple[int, ...], share: tuple[float, ...]) -> Tensor:
+    """Return (1 - share) x[low] + share x[high] along one axis: linear interpolation at fixed places."""
+    weight = torch.tensor(share, dtype=x.dtype, device=x.device).reshape(-1, *(1,) * (x.ndim - dim - 1))
+    first, second = (x.index_select(dim, torch.tensor(i, device=x.device)) for i in (low, high))
+    return first + weight * (second - first)
+
+
+@operator("Upsample", "Resize")
+def _resize(n: Call) -> Live:
+    y, mode = n.x, n.attribute("mode", "nearest")
+    if mode not in ("nearest", "linear", "bilinear"):
+        n.builder.refuse(f"interpolates with mode {mode!r}", "use 'nearest' or 'linear'")
+    if n.attribute("antialias", 0) or n.attribute("exclude_outside", 0):
+        n.builder.refuse("blurs while it resizes (antialias)", "export the model without antialias")
+    if n.attribute("keep_aspect_ratio_policy", "stretch") != "stretch":
+        n.builder.refuse("keeps the aspect ratio", "write the sizes that come out")
+    shape = n.builder.source_shape(y)
+    for axis, (scale, size) in _targets(n, shape).items():
+        if scale == 1 and size == shape[axis]:
+            continue
+        places = _coordinates(n, shape[axis], size, scale)
+        y = n.along(y, axis)
+        y = _nearest(n, y, axis, places, scale) if mode == "nearest" else _linear(n, y, axis, places)
+    return y
+
+
+def _targets(n: Call, shape: Sequence[int]) -> dict[int, tuple[np.float32, int]]:
+    """Return scale and new size for each axis that is resized; scales are float32, as runtimes hold them."""
+    axes = [a % len(shape) for a in n.ints("axes") or range(len(shape))]
+    sizes = n.ints("sizes", 3)
+    if sizes:
+        return {a: (np.float32(s) / np.float32(shape[a]), s) for a, s in zip(axes, sizes, strict=True)}
+    given = n.attributes.get("scales")
+    if given is None:
+        given = n.needed(1 if n.op == "Upsample" or n.opset < 11 else 2).reshape(-1).tolist()
+    scales = [np.float32(s) for s in given]
+    return {a: (s, math.floor(s * np.float32(shape[a]))) for a, s in zip(axes, scales, strict=True)}
+
+
+def _coordinates(n: Call, length: int, size: int, scale: np.float32) -> list[np.float32]:
+    """Return where each new entry lies on the old axis, in float32 like the runtimes, for equal rounding of ties."""
+    old = n.op == "Upsample" or n.opset < 11
+    mode = n.attribute("coordinate_transformation_mode", "asymmetric" if old else "half_pixel")
+    half, one = np.float32(0.5), np.float32(1)
+    new = [np.float32(i) for i in range(size)]
+    if mode == "asymmetric":
+        return [i / scale for i in new]
+    if mode == "align_corners":
+        return [i * np.float32(length - 1) / np.float32(max(1, size - 1)) for i in new]
+    if mode == "tf_half_pixel_for_nn":
+        return [(i + half) / scale for i in new]
+    if mode == "pytorch_half_pixel" and size == 1:
+        return [np.float32(0)]
+    if mode in ("half_pixel", "pytorch_half_pixel"):
+        return [(i + half) / scale - half for i in new]
+    if mode == "half_pixel_symmetric":
+        adjustment = np.float32(size) / (scale * np.float32(length))
+        shift = np.float32(length) / 2 * (one - adjustment)
+        return [shift + (i + half) / scale - half for i in new]
+    n.builder.refuse(f"places pixels with mode {mode!r}", "use 'half_pixel', 'align_corners' or 'asymmetric'")
+
+
+def _nearest(n: Call, x: Live, axis: int, places: Sequence[np.float32], scale: np.float32) -> Live:
+    old = n.op == "Upsample" or n.opset < 11
+    mode = n.attribute("nearest_mode", "simple" if old else "round_prefer_floor")
+    length = n.builder.source_shape(x)[axis]
+    rounded = [_rounded(p, mode, shrinks=bool(scale < 1)) for p in places]
+    return n.builder.gather(x, axis, torch.tensor([min(max(i, 0), length - 1) for i in rounded]))
+
+
+def _rounded(place: np.float32, mode: str, shrinks: bool) -> int:
+    if mode == "floor" or (mode == "simple" and not shrinks):
+        return math.floor(place)
+    if mode in ("ceil", "simple"):
+        return math.ceil(place)
+    return math.ceil(place - np.float32(0.5)) if mode == "round_prefer_floor" else math.floor(place + np.float32(0.5))
+
+
+def _linear(n: Call, x: Live, axis: int, places: Sequence[np.float32]) -> Live:
+    last = n.builder.source_shape(x)[axis] - 1
+    inside = [min(max(float(p), 0.0), float(last)) for p in places]
+    low = tuple(min(int(p), last) for p in inside)
+    high = tuple(min(i + 1, last) for i in low)
+    share = tuple(p - i for p, i in zip(inside, low, strict=True))
+    return n.builder.fixed("resize", blend, x, dim=n.builder.axis(x, axis), low=low, high=high, share=share)

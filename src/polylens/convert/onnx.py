@@ -1,0 +1,346 @@
+"""The ONNX door: a file or a model in memory becomes a program, node by node.
+
+The network is what the model computes for one input. A first axis of symbolic size, or of size 1, is the batch; one of
+another fixed size is tried as the batch and, where the model mixes it, kept as an axis of the input.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import FileError, PolylensError, UnsupportedError
+from ..network import Network
+from . import _onnx_operators, _onnx_windows  # noqa: F401  (they fill the table)
+from ._builder import Builder, Live, Operand
+from ._onnx_call import OPERATORS, Array, Call
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
+
+Value = Live | Array
+_STANDARD = ("", "ai.onnx")
+_RECURRENT = dict.fromkeys(
+    ["LSTM", "GRU", "RNN"], "recurrent layers have no finite program; unroll them, or cut the model there"
+)
+_BRANCHING = dict.fromkeys(
+    ["If", "Loop", "Scan", "SequenceMap"],
+    "control flow is not followed; export the model with fixed shapes and constant folding",
+)
+_RANDOM = dict.fromkeys(
+    ["RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"],
+    "random values make no function; export the model in eval mode",
+)
+_JUMPING = dict.fromkeys(
+    [
+        "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Not", "Xor", "Sign", "Floor", "Ceil",
+        "Round", "Mod", "IsNaN", "IsInf", "ArgMax", "ArgMin", "TopK", "NonZero", "Hardmax", "QuantizeLinear",
+        "DynamicQuantizeLinear", "BitShift", "Unique", "NonMaxSuppression",
+    ],
+    "it jumps with its input or gives integers; cut the model in front of it",
+)  # fmt: skip
+_PRODUCTS = dict.fromkeys(["Einsum", "Det"], "write the product with MatMul, Mul and ReduceSum")
+_ADVICE = _RECURRENT | _BRANCHING | _RANDOM | _JUMPING | _PRODUCTS
+_BAD_VALUES = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, ArithmeticError)
+
+
+def read_onnx(path: Path) -> Network:
+    """Return the network of an .onnx file; weights in files beside it are read if they lie in the same folder.
+
+    Raises: FileError for a missing, truncated or foreign file; what `from_onnx` raises.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except DecodeError:
+        raise FileError(f"{path}: expected an ONNX model; the file is truncated or of another kind") from None
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read; {error.strerror or error}") from None
+    if not model.graph.node or not model.opset_import:
+        raise FileError(f"{path}: expected an ONNX model; the file holds no graph")
+    _load_beside(model, path)
+    return from_onnx(model, path.name)
+
+
+def _load_beside(model: ModelProto, path: Path) -> None:
+    """Fill in tensors that are stored in other files, none of which may lie outside the model's folder."""
+    from onnx import TensorProto, external_data_helper
+
+    folder = path.resolve().parent
+    for tensor in external_data_helper._get_all_tensors(model):
+        if tensor.data_location != TensorProto.EXTERNAL:
+            continue
+        where = {entry.key: entry.value for entry in tensor.external_data}
+        place = (folder / where.get("location", "")).resolve()
+        if not place.is_relative_to(folder):
+            raise FileError(f"{path}: the weights of {tensor.name!r} lie outside its folder, in {where.get('location')!r}")
+        if not place.is_file():
+            raise FileError(f"{path}: the weights of {tensor.name!r} are missing; expected {place.name!r} beside it")
+        start = int(where.get("offset", 0))
+        with place.open("rb") as file:
+            file.seek(start)
+            tensor.raw_data = file.read(int(where["length"])) if "length" in where else file.read()
+        tensor.data_location = TensorProto.DEFAULT
+        del tensor.external_data[:]
+
+
+def from_onnx(model: ModelProto, source: str) -> Network:
+    """Return the network of an ONNX model in memory, in float64 if its input is double and else in float32.
+
+    Args:
+        model: any opset from 6 on. Initialisers may be listed as inputs; one input besides them has to be left.
+        source: a word on where the model came from, for the network and for complaints.
+
+    Raises:
+        UnsupportedError: more than one input or real output, an input without fixed shape, an operator that no step can
+            represent; the message names the operator, the node and its place.
+        FileError: a graph that does not hold together.
+        InputError: NaN or infinity among the weights.
+    """
+    if model.functions:
+        from onnx import inliner
+
+        model = inliner.inline_local_functions(model)
+    door = _Door.of(model, source)
+    if door.shape[0:1] and door.batch > 1:
+        try:
+            return door.network(batched=True)
+        except UnsupportedError as refused:
+            try:
+                return door.network(batched=False)
+            except UnsupportedError:
+                raise refused from None
+    return door.network(batched=len(door.shape) > 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Door:
+    """A model with what its declarations say: the live input, its shape, and the one output that is a network's."""
+
+    graph: GraphProto
+    source: str
+    opset: int
+    constants: Mapping[str, Array]
+    input: str
+    shape: tuple[int, ...]
+    symbolic: bool
+    dtype: torch.dtype
+    output: str
+
+    @classmethod
+    def of(cls, model: ModelProto, source: str) -> _Door:
+        """Read the declarations."""
+        graph = model.graph
+        if graph.sparse_initializer:
+            raise UnsupportedError(f"{source}: holds sparse weights; store them as dense tensors")
+        constants = {tensor.name: _array(tensor, source) for tensor in graph.initializer}
+        entry = _only_input([i for i in graph.input if i.name not in constants], source)
+        shape, symbolic = _declared_shape(entry, source)
+        opset = next((o.version for o in model.opset_import if o.domain in _STANDARD), 1)
+        dtype = _declared_dtype(entry, source)
+        return cls(graph, source, opset, constants, entry.name, shape, symbolic, dtype, _only_output(graph, source))
+
+    @property
+    def batch(self) -> int:
+        """The size of the first axis."""
+        return self.shape[0] if self.shape else 1
+
+    def network(self, batched: bool) -> Network:
+        """Convert the nodes that the output needs, in order."""
+        builder = Builder(self.shape[1:], self.batch) if batched else Builder(self.shape)
+        values: dict[str, Value] = dict(self.constants)
+        values[self.input] = Live(0, builder.input_shape, batched)
+        for place, node in _needed(self.graph, self.output):
+            name = cleaned(node.name or node.output[0]) or node.op_type.lower()
+            builder.begin(name, f"{self.source}: {node.op_type} {name!r} (node {place} of {len(self.graph.node)})")
+            values.update(zip(node.output, self._converted(node, builder, values, batched), strict=False))
+        output = values.get(self.output)
+        if not isinstance(output, Live):
+            raise UnsupportedError(f"{self.source}: output {self.output!r} does not depend on the input; nothing to look at")
+        if batched and not output.batched and output.shape[:1] == (1,):
+            output = builder.reshape(output, output.shape)
+        return builder.finish(output, self.dtype, self.source)
+
+    def _converted(self, node: NodeProto, builder: Builder, values: Mapping[str, Value], batched: bool) -> Sequence[Value]:
+        """Return the outputs of a node: folded where all inputs are constant, else appended to the program."""
+        inputs = [_read(name, values, builder) for name in node.input]
+        live = any(isinstance(i, Live) for i in inputs)
+        if node.op_type in _RECURRENT | _BRANCHING | _RANDOM or node.domain not in _STANDARD:
+            builder.refuse(*_complaint(node))
+        if node.op_type in ("Shape", "Size") and isinstance(inputs[0], Live):
+            return [_shape(node, builder.source_shape(inputs[0]))]
+        if not live:
+            return _folded(node, self.opset, [None if isinstance(i, Live) else i for i in inputs], builder)
+        if node.op_type not in OPERATORS:
+            builder.refuse(*_complaint(node))
+        single = not (batched and self.symbolic) and builder.batch == 1
+        operands = tuple(_operand(i) for i in inputs)
+        call = Call(
+            builder, node.op_type, operands, _attributes(node), self.opset, len(node.output), single,
+            lambda arrays: _folded(node, self.opset, arrays, builder),
+        )  # fmt: skip
+        return _applied(call)
+
+
+def _applied(call: Call) -> Sequence[Live]:
+    """Run the operator; what PyTorch or Python raises there means that the node does not fit its inputs."""
+    try:
+        result = OPERATORS[call.op](call)
+    except PolylensError:
+        raise
+    except _BAD_VALUES as error:
+        raise FileError(f"{call.builder.where}: does not fit its inputs; {str(error).splitlines()[0]}") from error
+    return result if isinstance(result, list) else [result]
+
+
+def _complaint(node: NodeProto) -> tuple[str, str]:
+    if node.domain not in _STANDARD:
+        return f"belongs to {node.domain!r}, whose meaning is not known", "export the model with standard ONNX operators only"
+    return "no step represents it", _ADVICE.get(
+        node.op_type, "cut the model in front of it, or replace it by simpler operators"
+    )
+
+
+# -- declarations
+
+
+def _only_input(inputs: Sequence[ValueInfoProto], source: str) -> ValueInfoProto:
+    if len(inputs) != 1:
+        names = [i.name for i in inputs]
+        raise UnsupportedError(f"{source}: expected one input besides the weights; got {names}; make all but one constant")
+    return inputs[0]
+
+
+def _declared_shape(entry: ValueInfoProto, source: str) -> tuple[tuple[int, ...], bool]:
+    """Return the shape with a nominal batch, and whether its first axis is symbolic.
+
+    The nominal size of a symbolic batch is 1, because the network is what the model computes for one input: shapes that
+    were traced at batch 1 and kept as constants then fit, and so does folding the batch into another axis and back.
+    """
+    tensor = entry.type.tensor_type
+    if not entry.type.HasField("tensor_type") or not tensor.HasField("shape"):
+        raise UnsupportedError(f"{source}: input {entry.name!r} has no shape; declare it when exporting the model")
+    sizes = [d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in tensor.shape.dim]
+    symbolic = sizes[:1] == [None] and len(sizes) > 1
+    fixed = [1, *sizes[1:]] if symbolic else sizes
+    if None in fixed:
+        shown = [d.dim_param or d.dim_value or "?" for d in tensor.shape.dim]
+        raise UnsupportedError(f"{source}: input {entry.name!r} has shape {shown}; only the batch, in front, may have no size")
+    return tuple(s for s in fixed if s is not None), symbolic
+
+
+def _declared_dtype(entry: ValueInfoProto, source: str) -> torch.dtype:
+    from onnx import TensorProto
+
+    kind = entry.type.tensor_type.elem_type
+    if kind not in (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16):
+        name = TensorProto.DataType.Name(kind).lower()
+        raise UnsupportedError(f"{source}: input {entry.name!r} holds {name}; expected floating-point numbers")
+    # half precision is widened: its weights are exact in float32, and few processors compute in it
+    return torch.float64 if kind == TensorProto.DOUBLE else torch.float32
+
+
+def _only_output(graph: GraphProto, source: str) -> str:
+    """Return the one output of real numbers; labels and other integers beside it are not a network's."""
+    from onnx import TensorProto
+
+    real = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.UNDEFINED)
+    names = [o.name for o in graph.output if o.type.HasField("tensor_type") and o.type.tensor_type.elem_type in real]
+    if len(names) != 1:
+        raise UnsupportedError(
+            f"{source}: expected one output of floating-point numbers; got {names}; keep one (onnx.utils.extract_model)"
+        )
+    return names[0]
+
+
+# -- the graph
+
+
+def cleaned(name: str) -> str:
+    """Return a node's name as a user can type it: path-like parts joined by dots."""
+    return re.sub(r"[^\w.\-]+", "_", name.strip("/").replace("/", ".")).strip("_")
+
+
+def _needed(graph: GraphProto, output: str) -> list[tuple[int, NodeProto]]:
+    """Return the nodes that the output depends on, in order, with their places."""
+    wanted, kept = {output}, list[tuple[int, Any]]()
+    for place, node in reversed(list(enumerate(graph.node))):
+        if wanted.intersection(node.output):
+            wanted.update(node.input)
+            kept.append((place, node))
+    return kept[::-1]
+
+
+def _read(name: str, values: Mapping[str, Value], builder: Builder) -> Value | None:
+    if not name:
+        return None
+    if name not in values:
+        raise FileError(f"{builder.where}: reads {name!r}, which nothing in front of it computes; check it with onnx.checker")
+    return values[name]
+
+
+def _shape(node: NodeProto, shape: Sequence[int]) -> Array:
+    if node.op_type == "Size":
+        return np.array(int(np.prod(shape)), dtype=np.int64)
+    options = _attributes(node)
+    return np.array(shape[options.get("start", 0) : options.get("end", len(shape))], dtype=np.int64)
+
+
+def _attributes(node: NodeProto) -> dict[str, Any]:
+    from onnx import helper
+
+    found = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    return {name: value.decode() if isinstance(value, bytes) else value for name, value in found.items()}
+
+
+def _folded(node: NodeProto, opset: int, arrays: Sequence[Array | None], builder: Builder) -> list[Array]:
+    """Return what a node gives on constants, by ONNX's own definition of it."""
+    from onnx import helper
+    from onnx.reference import ReferenceEvaluator
+
+    try:
+        with np.errstate(all="ignore"):
+            names = [f"x{i}" if a is not None else "" for i, a in enumerate(arrays)]
+            alone = type(node)()
+            alone.CopyFrom(node)
+            del alone.input[:]
+            alone.input.extend(names)
+            inputs = [helper.make_empty_tensor_value_info(n) for n in names if n]
+            outputs = [helper.make_empty_tensor_value_info(o) for o in node.output if o]
+            graph = helper.make_graph([alone], "folded", inputs, outputs)
+            model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+            feeds = {n: a for n, a in zip(names, arrays, strict=True) if a is not None}
+            found = iter(ReferenceEvaluator(model).run(None, feeds))
+    except _BAD_VALUES as error:
+        builder.refuse(
+            f"cannot be evaluated on constants ({str(error).splitlines()[0]})", "fold constants when exporting the model"
+        )
+    return [np.asarray(next(found)) if o else np.empty(0) for o in node.output]
+
+
+def _array(tensor: Any, source: str) -> Array:
+    from onnx import numpy_helper
+
+    try:
+        return np.asarray(numpy_helper.to_array(tensor))
+    except (ValueError, TypeError) as error:
+        raise FileError(f"{source}: the weights of {tensor.name!r} do not fit their shape; {error}") from None
+
+
+def _tensor(array: Array) -> Tensor:
+    """Return a constant for the builder; half precision is widened, exactly."""
+    wide = array if array.dtype in (np.float32, np.float64) or array.dtype.kind in "iub" else array.astype(np.float32)
+    return torch.from_numpy(np.array(wide))
+
+
+def _operand(value: Value | None) -> Operand | None:
+    return value if value is None or isinstance(value, Live) else _tensor(value)
