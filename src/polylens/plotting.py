@@ -36,7 +36,7 @@ _STYLE: Any = {
     "font.size": 10.5,
     "axes.titlesize": 11.5,
     "axes.titlelocation": "left",
-    "axes.titleweight": "semibold",
+    "axes.titleweight": "bold",
     "axes.labelcolor": INK,
     "axes.edgecolor": GREY,
     "axes.linewidth": 0.8,
@@ -54,6 +54,7 @@ _STYLE: Any = {
     "savefig.facecolor": "white",
     "svg.hashsalt": "polylens",
 }
+_WIDE = 10.8  # inches: a figure as wide as the report's page, so that text has one size in all of them
 _LABELLED = 30  # more bars than this lose their labels
 _RASTER = (400, 1200)  # a raster of more patterns and units than this is drawn evenly thinned
 
@@ -214,7 +215,7 @@ def frequency_figure(result: Frequencies, most: int = 24) -> Figure:
     columns = min(3, max(1, count))
     rows = max(1, -(-count // columns))
     with style():
-        figure = new_figure(3.6 * columns if columns > 1 else 6, 2.6 * rows)
+        figure = new_figure(_WIDE, 2.7 * rows + 0.2)
         axes = figure.subplots(rows, columns, squeeze=False).flat
         for i, ax in enumerate(axes):
             if i < count:
@@ -229,7 +230,7 @@ def frequency_figure(result: Frequencies, most: int = 24) -> Figure:
 def network_figure(net: Network) -> Figure:
     """Return the overview of the units behind each gate."""
     with style():
-        figure = new_figure(9, 1.1 + 0.3 * min(len(net.gates), _LABELLED))
+        figure = new_figure(_WIDE, 1.1 + 0.32 * min(len(net.gates), _LABELLED))
         draw(net, figure.subplots())
     return figure
 
@@ -284,7 +285,7 @@ def gallery(rows: Sequence[tuple[str, Sequence[Panel | None]]], scale_label: str
         for line, (label, panels) in zip(axes, rows, strict=True):
             for ax, panel in zip(line, [*panels, *[None] * (columns - len(panels))], strict=True):
                 _panel(ax, panel, bound, as_picture)
-            line[0].set_ylabel(label, rotation=0, ha="right", va="center", labelpad=10, fontsize=10.5, weight="semibold")
+            line[0].set_ylabel(label, rotation=0, ha="right", va="center", labelpad=10, fontsize=10.5, weight="bold")
         if as_picture and signed:
             _colour_scale(figure, axes, bound, scale_label)
         elif signed:
@@ -363,18 +364,24 @@ def _colour_scale(figure: Figure, axes: Array, bound: float, label: str) -> None
     bar.ax.tick_params(labelsize=8.5, length=2)
 
 
-def decay_figure(maps: Sequence[tuple[str, AffineMap]]) -> Figure:
-    """Return the singular values of several maps, each line labelled at its end."""
-    colours: list[str] = [BLUE, ORANGE, GREEN, SKY, PINK, GREY, "#B8860B", INK]
-    markers = "os^vDPX*"
+def decay_figure(maps: Sequence[tuple[str, AffineMap, bool]]) -> Figure:
+    """Return the singular values of several maps, each with its name and whether it stands out (drawn orange).
+
+    The maps whose last values are the largest and the smallest are labelled.
+    """
     with style():
-        figure = new_figure(9, 4)
+        figure = new_figure(_WIDE, 4.2)
         ax = figure.subplots()
-        for i, (label, one) in enumerate(maps):
-            k = i % len(colours)
-            draw(one, ax, label=label, color=colours[k], marker=markers[(i // len(colours) + k) % len(markers)])
+        for _, one, apart in maps:
+            draw(one, ax, color=ORANGE if apart else BLUE)
+        last = [float(one.singular_values()[-1]) for _, one, _ in maps]
+        for i in {last.index(max(last)), last.index(min(last))}:
+            end = (min(maps[i][1].weight.shape), last[i])
+            if last[i] > 0:
+                ax.annotate(
+                    maps[i][0], end, (8, 0), textcoords="offset points", va="center", color=ORANGE if maps[i][2] else BLUE
+                )
         ax.set_title("")
-        ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9.5, title="input", alignment="left")
     return figure
 
 

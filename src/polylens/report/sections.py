@@ -1,0 +1,15 @@
+"""The sections of the report, in the order of the page. To add one: write the function and name it in SECTIONS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .classifiers import classifiers
+from .frequencies import frequencies
+from .overview import overview
+from .performance import performance
+from .section import Section
+from .singular import singular_values
+from .subject import Subject
+
+SECTIONS: tuple[Callable[[Subject], Section], ...] = (overview, performance, frequencies, classifiers, singular_values)
