@@ -238,8 +238,8 @@ class Patterns(Result):
     def _words(self) -> list[Words]:
         """Return each layer's words as (batch, planes, words)."""
         flat = np.ascontiguousarray(self.packed.numpy()).view(np.uint64)
-        cuts = np.cumsum([layer.num_bytes // 8 for layer in self.layers])[:-1]
-        parts = np.split(flat, cuts, axis=1)
+        ends = np.cumsum([layer.num_bytes // 8 for layer in self.layers], dtype=np.int64)
+        parts = np.split(flat, ends, axis=1)[:-1]  # nothing is left behind the last end
         return [p.reshape(len(self), a.planes, -1) for p, a in zip(parts, self.layers, strict=True)]
 
 
