@@ -38,6 +38,7 @@ docs: $(VENV)/.docs ## figures, executed notebooks and the site: site/index.html
 
 bench: $(VENV)/.run ## the benchmarks; POLYLENS_BENCH=toy for sizes of seconds
 	@for script in benchmarks/bench_*.py; do echo "==> $$script"; $(BIN)/python $$script || exit 1; done
+	@if [ "$$POLYLENS_BENCH" != toy ]; then $(BIN)/python benchmarks/table.py; fi
 
 clean: ## remove .venv and everything that is built
 	@echo "==> removing $(VENV) and built files"
