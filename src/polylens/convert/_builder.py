@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NoReturn
 
 import torch
@@ -22,7 +23,7 @@ from ..errors import ConversionError, UnsupportedError
 from ..gates import Choice, Gate, MaxPool, ReduceMax, clip
 from ..network import Network, Node
 from ..smooth import Smooth
-from ..steps import Convolution, Fixed, Linear, MatMul, Scale, Shape, Step
+from ..steps import Convolution, Einsum, Fixed, Linear, MatMul, Scale, Shape, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +46,10 @@ Operand = Live | Tensor
 class Builder:
     """Collects nodes; `batch` is the size of the batch axis in the source's example or declaration."""
 
-    def __init__(self, input_shape: Shape, batch: int = 1) -> None:
+    def __init__(self, input_shape: Shape, batch: int = 1, dtype: torch.dtype = torch.float32) -> None:
         self.input_shape = input_shape
         self.batch = batch
+        self.dtype = dtype  # the source's, for constants that depend on it
         self.nodes: list[Node] = []  # named for the operation they came from; `finish` tells them apart
         self.groups: list[int] = []  # which operation of the source each node came from
         self.where = ""
@@ -124,9 +126,29 @@ class Builder:
     def live(self, x: Operand, like: Live) -> Live:
         """Return an operand as a live value of the kind that `like` is."""
         if isinstance(x, Live):
-            return x
+            return self.matched(x, like.rank, like.batched)
         x = x.reshape(1, *x.shape) if like.batched and x.ndim == like.rank - 1 else x
         return self.constant(x, like, like.batched and x.ndim == like.rank)
+
+    def matched(self, x: Live, rank: int, batched: bool) -> Live:
+        """Return x with the given source rank and batch axis, as the source's own broadcasting would align it."""
+        if x.batched == batched:
+            return x if rank <= x.rank else self.lifted(x, rank)
+        if x.batched:
+            self.refuse("joins tensors with and without batch axis", "keep the batch as the first axis of both")
+        if rank == len(x.shape) and x.shape[0] != 1:
+            self.refuse(f"broadcasts {x.shape} against the batch", "keep the batch as the first axis of both")
+        shape = (1,) * (rank - 1 - len(x.shape)) + x.shape if rank > len(x.shape) else x.shape[1:]
+        return (
+            self.emit(Fixed("reshape", steps.reshape, {"shape": shape}), [x], True)
+            if shape != x.shape
+            else replace(x, batched=True)
+        )
+
+    def pair(self, a: Live, b: Live) -> tuple[Live, Live]:
+        """Return two live values so that they broadcast against each other sample by sample."""
+        rank, batched = max(a.rank, b.rank), a.batched or b.batched
+        return self.matched(a, rank, batched), self.matched(b, rank, batched)
 
     # -- affine
 
@@ -170,13 +192,32 @@ class Builder:
             return self.emit(MatMul(self.aligned(a, b) if a.ndim == b.rank else a, left=True), [b])
         raise ConversionError(f"{self.where}: both factors are constant")
 
+    def einsum(self, equation: str, operands: Sequence[Operand]) -> Live:
+        """Einstein summation: affine for one live operand and at most one constant, smooth for live operands only."""
+        terms, _, result = equation.replace(" ", "").partition("->")
+        live = [x for x in operands if isinstance(x, Live)]
+        letters = {t[:1] for t, x in zip(terms.split(","), operands, strict=True) if isinstance(x, Live)}
+        fixed = [t for t, x in zip(terms.split(","), operands, strict=True) if not isinstance(x, Live)]
+        batch = next(iter(letters))
+        if "." in equation or not result or len(letters) != 1 or result[0] != batch or any(batch in t for t in fixed):
+            self.refuse(f"sums {equation!r}", "write it with the batch as first subscript of every operand and of the result")
+        if not all(x.batched for x in live):
+            self.refuse(f"sums {equation!r} of tensors without batch axis", "keep the batch as the first axis")
+        if not fixed:
+            return self.emit(Smooth("einsum", partial(torch.einsum, equation)), live)
+        if len(operands) != 2:
+            self.refuse(f"sums {len(operands)} operands", "multiply the constants first")
+        constant = operands[0] if isinstance(operands[0], Tensor) else operands[1]
+        return self.emit(Einsum(equation.replace(" ", ""), constant, isinstance(operands[0], Tensor)), live)  # type: ignore[arg-type]
+
     def scale(self, x: Live, factor: Tensor | None, shift: Tensor | None) -> Live:
         """factor * x + shift elementwise; constants may broadcast x to a larger shape."""
-        parts = [
-            None if c is None else self.aligned(c, x if c.ndim <= x.rank else self.lifted(x, c.ndim)) for c in (factor, shift)
-        ]
-        rank = max([x.rank, *(c.ndim for c in (factor, shift) if c is not None)])
-        return self.emit(Scale(parts[0], parts[1]), [self.lifted(x, rank)])
+        x = self.lifted(x, max([x.rank, *(c.ndim for c in (factor, shift) if c is not None)]))
+        parts = [None if c is None else self.aligned(c, x) for c in (factor, shift)]
+        shape = torch.broadcast_shapes(x.shape, *(p.shape[1:] for p in parts if p is not None))
+        # a shift alone would leave the linear part in the smaller shape
+        x = self.expand(x, (self.batch, *shape) if x.batched else shape)
+        return self.emit(Scale(parts[0], parts[1]), [x])
 
     def lifted(self, x: Live, rank: int) -> Live:
         """Return x with axes of size 1 in front until it has `rank`, where x shows no batch axis."""
@@ -189,12 +230,7 @@ class Builder:
     def add(self, a: Operand, b: Operand, weight: float = 1.0, first: float = 1.0) -> Live:
         """first * a + weight * b."""
         if isinstance(a, Live) and isinstance(b, Live):
-            ranks = {x.batched: x for x in (a, b)}
-            if len(ranks) == 2 and len(a.shape) != len(b.shape):
-                self.refuse("mixes tensors with and without batch axis", "keep the batch axis everywhere")
-            if len(a.shape) != len(b.shape):
-                self.refuse(f"broadcasts {a.shape} against {b.shape}", "give both the same number of axes")
-            return self.emit(Fixed("add", steps.combine, {"weights": (first, weight)}), [a, b], a.batched or b.batched)
+            return self.emit(Fixed("add", steps.combine, {"weights": (first, weight)}), self.pair(a, b))
         if isinstance(a, Live) and isinstance(b, Tensor):
             return self.scale(a, None if first == 1 else torch.tensor(first, dtype=b.dtype), weight * b)
         if isinstance(b, Live) and isinstance(a, Tensor):
@@ -204,7 +240,7 @@ class Builder:
     def multiply(self, a: Operand, b: Operand) -> Live:
         """a * b elementwise; of two live values it is smooth."""
         if isinstance(a, Live) and isinstance(b, Live):
-            return self.emit(Smooth("multiply", torch.mul), [a, b])
+            return self.emit(Smooth("multiply", torch.mul), self.pair(a, b))
         x, c = (a, b) if isinstance(a, Live) else (b, a)
         return self.scale(as_live(x), c, None)  # type: ignore[arg-type]
 
@@ -213,7 +249,7 @@ class Builder:
         if isinstance(b, Tensor):
             return self.scale(a, 1 / b, None)  # type: ignore[arg-type]
         if isinstance(a, Live):
-            return self.emit(Smooth("divide", torch.div), [a, b])
+            return self.emit(Smooth("divide", torch.div), self.pair(a, b))
         return self.multiply(self.elementwise("reciprocal", torch.reciprocal, b), a)
 
     # -- shapes
@@ -305,13 +341,13 @@ class Builder:
 
     def concat(self, parts: Sequence[Operand], dim: int) -> Live:
         """Tensors joined along one axis; constants among them are kept as constants."""
-        like = next(p for p in parts if isinstance(p, Live))
+        like = next(p for p in sorted(parts, key=lambda p: not (isinstance(p, Live) and p.batched)) if isinstance(p, Live))
         parts = [p for p in parts if isinstance(p, Live) or p.numel()]
         return self.emit(Fixed("concat", steps.concat, {"dim": self.axis(like, dim)}), [self.live(p, like) for p in parts])
 
     def stack(self, parts: Sequence[Operand], dim: int) -> Live:
         """Tensors joined along a new axis."""
-        like = next(p for p in parts if isinstance(p, Live))
+        like = next(p for p in sorted(parts, key=lambda p: not (isinstance(p, Live) and p.batched)) if isinstance(p, Live))
         dim = dim % (like.rank + 1)
         if like.batched and dim == 0:
             self.axis(like, 0)
@@ -424,17 +460,13 @@ class Builder:
     def bigger(self, a: Operand, b: Operand, largest: bool) -> Live:
         """The elementwise maximum or minimum; against a constant it is a clip."""
         if isinstance(a, Live) and isinstance(b, Live):
-            a, b = self.expand(a, self._common(a, b)), self.expand(b, self._common(a, b))
+            a, b = self.pair(a, b)
+            shape = torch.broadcast_shapes(self.source_shape(a), self.source_shape(b))
+            a, b = self.expand(a, shape), self.expand(b, shape)
             both = self.emit(Fixed("stack", steps.stack, {"dim": 1}), [a, b])
             return self.emit(ReduceMax(1, 2, largest, "maximum" if largest else "minimum"), [both])
         x, c = (a, b) if isinstance(a, Live) else (b, a)
         return self.clamp(as_live(x), c if largest else None, None if largest else c, "maximum" if largest else "minimum")  # type: ignore[arg-type]
-
-    def _common(self, a: Live, b: Live) -> Shape:
-        if len(a.shape) != len(b.shape) or a.batched != b.batched:
-            self.refuse(f"broadcasts {a.shape} against {b.shape}", "give both the same number of axes")
-        shape = torch.broadcast_shapes(a.shape, b.shape)
-        return (self.batch, *shape) if a.batched else tuple(shape)
 
     # -- smooth
 
