@@ -41,7 +41,7 @@ class AffineMap(Result):
         if x.shape[x.ndim - len(self.input_shape) :] != self.input_shape:
             raise ShapeError(f"affine map: expected x (..., {self.input_shape}); got {tuple(x.shape)}")
         lead = x.shape[: x.ndim - len(self.input_shape)]
-        flat = x.reshape(*lead, -1).to(self.weight.dtype)
+        flat = x.reshape(*lead, math.prod(self.input_shape)).to(self.weight.dtype)
         y = (self.weight @ flat.unsqueeze(-1)).squeeze(-1) if self.weight.ndim > 2 else flat @ self.weight.mT
         return (y + self.offset).reshape(*y.shape[:-1], *self.output_shape)
 
@@ -73,7 +73,7 @@ class AffineMap(Result):
 
     def images(self) -> Tensor:
         """Return the weight with its inputs in their own shape: (*batch, outputs, *input_shape)."""
-        return self.weight.unflatten(-1, self.input_shape)
+        return self.weight.reshape(*self.weight.shape[:-1], *self.input_shape)
 
     def singular_values(self) -> Tensor:
         """Return the singular values of A, largest first: (*batch, min(outputs, inputs)), in float64.

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .steps import LinearAt, Shape, Step
+from .steps import LinearAt, Shape, Step, flat
 
 
 class Choice(Step):
@@ -111,17 +111,18 @@ class Select(LinearAt):
     shape: Shape
 
     def columns(self, *columns: Tensor) -> Tensor:
-        flat = columns[0].flatten(2).expand(len(self.index), -1, -1)
-        index = self.index.unsqueeze(1).expand(-1, flat.shape[1], -1)
-        return flat.gather(2, index).unflatten(2, self.shape)
+        values = flat(columns[0], 2).expand(len(self.index), -1, -1)
+        index = self.index.unsqueeze(1).expand(-1, values.shape[1], -1)
+        return values.gather(2, index).reshape(*index.shape[:2], *self.shape)
 
     def offset(self, *offsets: Tensor) -> Tensor:
-        return offsets[0].flatten(1).gather(1, self.index).unflatten(1, self.shape)
+        return flat(offsets[0], 1).gather(1, self.index).reshape(-1, *self.shape)
 
     def rows(self, rows: Tensor, shapes: Sequence[Shape]) -> tuple[Tensor, ...]:
-        rows = rows.flatten(2).expand(len(self.index), -1, -1)
+        rows = flat(rows, 2).expand(len(self.index), -1, -1)
         image = rows.new_zeros(*rows.shape[:2], math.prod(shapes[0]))
-        return (image.scatter_add_(2, self.index.unsqueeze(1).expand_as(rows), rows).unflatten(2, shapes[0]),)
+        image.scatter_add_(2, self.index.unsqueeze(1).expand_as(rows), rows)
+        return (image.reshape(*rows.shape[:2], *shapes[0]),)
 
 
 @final
@@ -169,7 +170,7 @@ class MaxPool(Choice):
         planes = winner.flatten(1, winner.ndim - len(self.size) - 1)
         base = torch.arange(planes.shape[1], device=winner.device) * plane
         index = planes.flatten(2) + base[:, None]
-        return Select(index.flatten(1), tuple(y.shape[1:]))
+        return Select(flat(index, 1), tuple(y.shape[1:]))
 
 
 @final
@@ -199,8 +200,8 @@ class ReduceMax(Choice):
     def at(self, *inputs: Tensor) -> Select:
         x, winner = inputs[0], self._winner(inputs[0])
         positions = torch.arange(math.prod(x.shape[1:]), device=x.device).reshape(x.shape[1:])
-        index = positions.expand(x.shape).gather(self.dim, winner.unsqueeze(self.dim)).flatten(1)
-        return Select(index, tuple(winner.shape[1:]))
+        index = positions.expand(x.shape).gather(self.dim, winner.unsqueeze(self.dim))
+        return Select(flat(index.squeeze(self.dim), 1), tuple(winner.shape[1:]))
 
 
 # The gates by name: breakpoints, slopes and intercepts as numbers or as tensors that broadcast against one sample.

@@ -19,7 +19,7 @@ from .affine import AffineMap
 from .errors import InputError, SmoothError
 from .network import Network, has_pattern
 from .smooth import Smooth
-from .steps import Affine, LinearAt
+from .steps import Affine, LinearAt, flat
 
 Side = Literal["pre", "post"]
 _MAX_BYTES = 1 << 28
@@ -109,7 +109,7 @@ def affine_maps(
     for value in gates.values():
         _refuse_smooth(net, value)
     points, batched = _points(net, x)
-    found = _maps(net, points, dict.fromkeys(gates.values()), max_bytes)
+    found = _maps(net, points, dict.fromkeys(gates.values()), max_bytes) if gates else {}
     maps = {k: AffineMap(*found[v], net.input_shape, net.shape_of(v)) for k, v in gates.items()}
     return maps if batched else {k: m[0] for k, m in maps.items()}
 
@@ -238,11 +238,11 @@ def _by_columns(
         stop = min(inputs, start + at_once)
         eye = torch.zeros(1, stop - start, inputs, dtype=net.dtype, device=net.device)
         eye[0, :, start:stop].fill_diagonal_(1)
-        images = _push(net, local, eye.unflatten(2, net.input_shape), targets)
+        images = _push(net, local, eye.reshape(1, stop - start, *net.input_shape), targets)
         for v, units in targets.items():
-            flat = images[v].flatten(2)
-            flat = flat if units is None else flat[:, :, units.to(flat.device)]
-            blocks[v].append(flat.expand(batch, -1, -1))
+            image = flat(images[v], 2)
+            image = image if units is None else image[:, :, units.to(image.device)]
+            blocks[v].append(image.expand(batch, -1, -1))
     return {v: (torch.cat(b, 1) if len(b) > 1 else b[0]).mT for v, b in blocks.items()}
 
 
@@ -269,8 +269,8 @@ def _by_rows(
         for part in wanted.split(at_once) if len(wanted) else ():
             rows = torch.zeros(1, len(part), count, dtype=net.dtype, device=net.device)
             rows[0, torch.arange(len(part)), part] = 1
-            pulled = _pull(net, local, v, rows.unflatten(2, net.shape_of(v)))
-            blocks.append(pulled.flatten(2).expand(batch, -1, -1))
+            pulled = _pull(net, local, v, rows.reshape(1, len(part), *net.shape_of(v)))
+            blocks.append(flat(pulled, 2).expand(batch, -1, -1))
         weights[v] = torch.cat(blocks, 1) if len(blocks) != 2 else blocks[1]
     return weights
 
@@ -295,5 +295,5 @@ def _offsets(net: Network, local: list[LinearAt], x: Tensor, wanted: Mapping[int
             values.pop(i, None)
         if k not in wanted:
             del found[k]
-    flat = {v: found[v].flatten(1) for v in wanted}
-    return {v: flat[v] if units is None else flat[v][:, units.to(x.device)] for v, units in wanted.items()}
+    offsets = {v: flat(found[v], 1) for v in wanted}
+    return {v: b if (units := wanted[v]) is None else b[:, units.to(x.device)] for v, b in offsets.items()}

@@ -81,13 +81,14 @@ class Affine(Step, LinearAt):
     def columns(self, *columns: Tensor) -> Tensor:
         batch = max(len(c) for c in columns)
         flat = [c.expand(batch, *c.shape[1:]).flatten(0, 1) for c in columns]
-        return self.linear(*flat).unflatten(0, (batch, -1))
+        y = self.linear(*flat)
+        return y.reshape(batch, -1, *y.shape[1:])
 
     def offset(self, *offsets: Tensor) -> Tensor:
         return self.apply(*offsets)
 
     def rows(self, rows: Tensor, shapes: Sequence[Shape]) -> tuple[Tensor, ...]:
-        return tuple(r.unflatten(0, rows.shape[:2]) for r in self.adjoint(rows.flatten(0, 1), shapes))
+        return tuple(r.reshape(*rows.shape[:2], *r.shape[1:]) for r in self.adjoint(rows.flatten(0, 1), shapes))
 
 
 @final
@@ -163,6 +164,24 @@ class MatMul(Affine):
 
 @final
 @dataclass(frozen=True, eq=False, slots=True)
+class Einsum(Affine):
+    """Einstein summation of the input with one constant; the input's first subscript is the batch."""
+
+    equation: str
+    constant: Tensor
+    first: bool  # whether the constant is the first operand
+    kind: str = "einsum"
+
+    def apply(self, *inputs: Tensor) -> Tensor:
+        operands = (self.constant, inputs[0]) if self.first else (inputs[0], self.constant)
+        return torch.einsum(self.equation, *operands)
+
+    def linear(self, *inputs: Tensor) -> Tensor:
+        return self.apply(*inputs)
+
+
+@final
+@dataclass(frozen=True, eq=False, slots=True)
 class Scale(Affine):
     """`x -> factor * x + offset` elementwise; either may be missing. Both broadcast against (1, *shape)."""
 
@@ -197,6 +216,11 @@ class Fixed(Affine):
 
     def linear(self, *inputs: Tensor) -> Tensor:
         return self.function(*inputs, **self.options)
+
+
+def flat(x: Tensor, start: int) -> Tensor:
+    """Return x with the axes from `start` on joined into one, which is new when there are none."""
+    return x.flatten(start) if x.ndim > start else x.unsqueeze(start)
 
 
 # The functions of `Fixed`: each takes batches (dimension 0), so shapes in the options are those of one sample.

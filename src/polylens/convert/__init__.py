@@ -95,7 +95,8 @@ def _from_file(path: Path, gate: str | None) -> Network:
         raise FileError(f"{path}: no such file; expected an .onnx, .pt2 or .npz file, or package.module:callable")
     if path.suffix in {".pt", ".pth", ".ckpt", ".safetensors", ".bin"}:
         raise FileError(
-            f"{path}: holds weights but no network; pass the code that builds it, as load('package.module:callable', weights={path.name!r})"
+            f"{path}: holds weights but no network; pass the code that builds it, as load('package.module:callable',"
+            f" weights={path.name!r})"
         )
     reader = _readers(gate).get(path.suffix.lower())
     if reader is None:

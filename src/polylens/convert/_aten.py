@@ -129,6 +129,11 @@ def _factors(left: Any, right: Any) -> tuple[Operand, Operand]:
     return operand(left), operand(right)
 
 
+@operation("einsum")
+def _einsum(b: Builder, a: Arguments) -> Live:
+    return b.einsum(a.equation, [operand(t) for t in a.tensors])
+
+
 @operation("conv1d", "conv2d", "conv3d")
 def _conv(b: Builder, a: Arguments) -> Live:
     x, padding = a.input, a.padding
@@ -694,7 +699,7 @@ def _layer_norm(b: Builder, a: Arguments) -> Any:
 
 @operation("rms_norm")
 def _rms_norm(b: Builder, a: Arguments) -> Live:
-    eps = a.eps if a.has("eps") else torch.finfo(torch.float32).eps
+    eps = a.eps if a.has("eps") else torch.finfo(b.dtype).eps
     y = b.emit(Smooth("rms_norm", F.rms_norm, {"normalized_shape": tuple(a.normalized_shape), "eps": eps}), [a.input])
     return b.scale(y, a.weight, None) if a.has("weight") else y
 

@@ -159,7 +159,7 @@ def _operation(node: torch.fx.Node) -> str:
 def _interpret(program: ExportedProgram, example: Tensor, source: str) -> Network:
     constants = dict(program.state_dict) | dict(program.constants)
     specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs if hasattr(spec.arg, "name")}
-    builder = Builder(tuple(example.shape[1:]), batch=len(example))
+    builder = Builder(tuple(example.shape[1:]), len(example), example.dtype)
     values: dict[torch.fx.Node, Any] = {}
     with torch.no_grad():
         for node in program.graph.nodes:
