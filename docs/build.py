@@ -42,7 +42,9 @@ def notebook(script: Path) -> None:
 
     print(f"==> {script.relative_to(ROOT)}", flush=True)
     cells = jupytext.read(script)
-    ExecutePreprocessor(timeout=120, kernel_name="python3").preprocess(cells, {"metadata": {"path": str(TARGET)}})
+    quiet = ["--IPKernelApp.log_level=ERROR"]
+    run = ExecutePreprocessor(timeout=120, kernel_name="python3", extra_arguments=quiet)
+    run.preprocess(cells, {"metadata": {"path": str(TARGET)}})
     page, resources = MarkdownExporter().from_notebook_node(cells, {"unique_key": script.stem, "output_files_dir": script.stem})
     folder = TARGET / script.parent.relative_to(SOURCE)
     (folder / script.stem).mkdir(parents=True, exist_ok=True)
@@ -77,7 +79,7 @@ def site() -> int:
     """Run mkdocs; any warning fails it."""
     # mkdocs-material prints an advertisement for its successor unless told not to
     env = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
-    return subprocess.run([sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet"], cwd=ROOT, env=env).returncode
+    return subprocess.run([sys.executable, "-m", "mkdocs", "build", "--strict"], cwd=ROOT, env=env).returncode
 
 
 def main() -> int:

@@ -21,6 +21,5 @@ margins = [
 ]
 figure = gallery(
     [("image", images), ("the network\nhere, for its\nclass", classifiers), ("the two best\nclasses", margins)],
-    "weight of a pixel",
 )
 saved(figure, lambda drawn: drawn.savefig(sys.argv[1], dpi=110))

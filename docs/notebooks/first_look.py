@@ -107,7 +107,7 @@ first, second = net(x).topk(2).indices.tolist()
 rows = local.images().unflatten(-1, (8, 8))
 gallery(
     [
-        ("image", [Panel("the input", x.unflatten(-1, (8, 8)), signed=False)]),
+        ("image", [Panel("the input", x.unflatten(-1, (8, 8)), signed=False), None, None]),
         (
             "weights",
             [
@@ -116,8 +116,7 @@ gallery(
                 Panel(f"{first} against {second}", rows[first] - rows[second], signed=True),
             ],
         ),
-    ],
-    "weight of a pixel",
+    ]
 )
 
 # %% [markdown]
