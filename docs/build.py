@@ -71,7 +71,7 @@ def api() -> None:
         parts += [f"## {module}\n\n{first_line(module)}\n"]
         parts += [f"::: {module}.{name}\n" for name in modules[module]]
     for module in ALSO:
-        parts += [f"## {module}\n\n::: {module}\n    options: {{show_root_heading: false, heading_level: 2}}\n"]
+        parts += [f"## {module}\n\n::: {module}\n    options: {{show_root_heading: false, show_root_toc_entry: false}}\n"]
     (TARGET / "api.md").write_text("\n".join(parts), encoding="utf-8")
 
 

@@ -46,7 +46,7 @@ p = polylens.patterns(net, test.inputs)
 p
 
 # %%
-p.plot()
+_ = p.plot()
 # %% [markdown]
 # Every row is an image and every column a unit. How often is each unit on? Units that are never on are dead weight; units
 # that are always on are linear and could be multiplied into the next layer.
@@ -56,7 +56,7 @@ frequencies = p.frequencies()
 frequencies
 
 # %%
-frequencies.plot(layer="relu1")
+_ = frequencies.plot(layer="relu1")
 # %% [markdown]
 # Nearly every image has a pattern of its own, that is, it lies in a region of its own. Images of the same digit have
 # patterns that differ in fewer units:
@@ -134,7 +134,7 @@ print(f"{float(margin):.5f} = {float(score[first] - score[second]):.5f}")
 # directions. In the other 54 directions the output does not move at all, as long as the image stays in its region.
 
 # %%
-local.plot()
+_ = local.plot()
 # %% [markdown]
 # ## Inside
 #
