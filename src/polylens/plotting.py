@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from .affine import AffineMap
@@ -269,28 +270,37 @@ def picture(values: Tensor) -> Tensor | None:
     return x.permute(1, 2, 0) if x.shape[0] == 3 else x.mean(0)
 
 
-def gallery(rows: Sequence[tuple[str, Sequence[Panel | None]]], scale_label: str) -> Figure:
-    """Return panels in rows with a label each, one column a sample: pictures grey, weights on one symmetric colour scale.
+def gallery(rows: Sequence[tuple[str, Sequence[Panel | None]]]) -> Figure:
+    """Return panels in rows with a label each, one column a sample: pictures grey, signed weights red (up) and blue (down).
 
-    Samples that are no pictures are drawn as bars over their entries. `scale_label` says what the colours mean.
+    The weights of a column share one symmetric scale, so that weak columns can be seen beside strong ones; what full
+    colour means is written below each, and it is the 99th percentile of their size, for single entries would drown all
+    others. Samples that are no pictures are drawn as bars over their entries.
     """
-    signed = [p.values for _, panels in rows for p in panels if p is not None and p.signed]
-    bound = max([float(v.abs().max()) for v in map(_heat, signed)] + [1e-30])
     as_picture = all(picture(p.values) is not None for _, panels in rows for p in panels if p is not None)
     columns = max(len(panels) for _, panels in rows)
     with style():
-        width = 1.45 if as_picture else 2.1
-        figure = new_figure(max(6.0, 1.2 + width * columns + 0.9), 0.3 + (1.72 if as_picture else 1.9) * len(rows))
-        axes = figure.subplots(len(rows), columns, squeeze=False)
+        width = 1.15 if as_picture else 2.1
+        figure = new_figure(max(_WIDE, 1.2 + width * columns + 0.9), 0.5 + (1.5 if as_picture else 1.9) * len(rows))
+        axes = figure.subplots(len(rows), max(columns, 5), squeeze=False)
+        bounds = [_full_colour([panels[k] for _, panels in rows]) for k in range(columns)]
         for line, (label, panels) in zip(axes, rows, strict=True):
-            for ax, panel in zip(line, [*panels, *[None] * (columns - len(panels))], strict=True):
-                _panel(ax, panel, bound, as_picture)
             line[0].set_ylabel(label, rotation=0, ha="right", va="center", labelpad=10, fontsize=10.5, weight="bold")
-        if as_picture and signed:
-            _colour_scale(figure, axes, bound, scale_label)
-        elif signed:
-            figure.supxlabel(f"entry of the input; bars: {scale_label}", fontsize=10)
+            for k, ax in enumerate(line):
+                _panel(ax, panels[k] if k < columns else None, bounds[k] if k < columns else 1.0, as_picture)
+        if as_picture:
+            _colour_scale(figure, axes, bounds)
+        else:
+            figure.supxlabel("entry of the input; weights in output per input, blue up and orange down", fontsize=10)
     return figure
+
+
+def _full_colour(panels: Sequence[Panel | None]) -> float:
+    """Return the size of a weight that gets full colour."""
+    sizes = [_heat(p.values).abs().flatten() for p in panels if p is not None and p.signed]
+    present = torch.cat(sizes) if sizes else torch.zeros(0)
+    present = present[present > 0]
+    return float(np.quantile(present.cpu().numpy(), 0.99)) if len(present) else 1.0
 
 
 def _heat(values: Tensor) -> Tensor:
@@ -307,6 +317,7 @@ def _panel(ax: Axes, panel: Panel | None, bound: float, as_picture: bool) -> Non
     for side in ax.spines.values():
         side.set_visible(False)
     if panel is None:
+        ax.set_box_aspect(1)
         return
     ax.set_title(panel.title, fontsize=9.5, loc="center", color=ORANGE if panel.emphasis else INK, weight="normal", pad=4)
     if not as_picture:
@@ -336,7 +347,8 @@ def _bars(ax: Axes, panel: Panel) -> None:
     ax.axhline(0, color=INK, linewidth=0.6)
     ax.yaxis.set_major_locator(_few_ticks())
     ax.tick_params(axis="y", labelsize=8, length=2)
-    if len(flat) <= 12:
+    place = ax.get_subplotspec()
+    if len(flat) <= 12 and place is not None and place.is_last_row():
         ax.set_xticks(range(len(flat)))
         ax.tick_params(axis="x", labelsize=8, length=0)
 
@@ -350,16 +362,18 @@ def _few_ticks() -> Any:
 def _whole_ticks() -> Any:
     from matplotlib.ticker import MaxNLocator
 
-    return MaxNLocator(nbins=8, integer=True)
+    return MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10])
 
 
-def _colour_scale(figure: Figure, axes: Array, bound: float, label: str) -> None:
+def _colour_scale(figure: Figure, axes: Array, bounds: Sequence[float]) -> None:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    scale = ScalarMappable(Normalize(-bound, bound), "RdBu_r")
-    bar = figure.colorbar(scale, ax=list(axes[1:].flat), fraction=0.03, pad=0.015, shrink=0.75, aspect=28)
-    bar.set_label(label, fontsize=9.5)
+    for ax, bound in zip(axes[-1], bounds, strict=False):
+        ax.set_xlabel(f"±{bound:.2g}", fontsize=9, labelpad=4)
+    scale = ScalarMappable(Normalize(-1, 1), "RdBu_r")
+    bar = figure.colorbar(scale, ax=list(axes.flat), fraction=0.03, pad=0.015, shrink=0.6, aspect=24, extend="both")
+    bar.set_label("weight, in units of the number below its column", fontsize=9.5)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8.5, length=2)
 

@@ -9,6 +9,7 @@ from ..plotting import Panel, gallery, picture
 from .section import Drawing, Section, Table, number, shape_text
 from .subject import Subject
 
+_BARS = 5  # samples side by side where they are drawn as bars, which need room
 Row = tuple[str, list[Panel | None]]
 
 
@@ -16,8 +17,9 @@ def classifiers(subject: Subject) -> Section:
     """Return images beside the weights W_{c,x} of the local map for the classes that matter, and how exact these are."""
     right = [i for i, e in enumerate(subject.examples) if e.is_right]
     wrong = [i for i, e in enumerate(subject.examples) if not e.is_right]
-    figures = [_right_figure(subject, right)] if right else []
-    figures += [_wrong_figure(subject, wrong)] if wrong else []
+    most = len(subject.examples) if picture(subject.data.inputs[0]) is not None else _BARS
+    figures = [_right_figure(subject, right[:most])] if right else []
+    figures += [_wrong_figure(subject, wrong[:most])] if wrong else []
     exact = subject.exactness
     data = {
         "exact": subject.net.is_piecewise_linear,
@@ -96,7 +98,7 @@ def _right_figure(subject: Subject, chosen: Sequence[int]) -> Drawing:
             "and its output. "
             "The last row is their difference, which alone decides between the two."
         )
-    return Drawing("classifiers", gallery(rows, "weight"), caption, f"{len(chosen)} inputs with their local weights")
+    return Drawing("classifiers", gallery(rows), caption, f"{len(chosen)} inputs with their local weights")
 
 
 def _wrong_figure(subject: Subject, chosen: Sequence[int]) -> Drawing:
@@ -117,7 +119,7 @@ def _wrong_figure(subject: Subject, chosen: Sequence[int]) -> Drawing:
         "Misclassified inputs: the local weights of the class chosen, of the true class, and their difference, which made the "
         "mistake. A runner-up is shown where it is not the true class."
     )
-    return Drawing("misclassified", gallery(rows, "weight"), caption, f"{len(chosen)} misclassified inputs with local weights")
+    return Drawing("misclassified", gallery(rows), caption, f"{len(chosen)} misclassified inputs with local weights")
 
 
 _ROW_NAMES = {"chosen": "chosen", "runner_up": "runner-up", "label": "true class"}

@@ -45,11 +45,10 @@ def _lead(count: int) -> str:
 
 
 def _meaning(subject: Subject, distinct: int) -> str:
-    same = "one affine map" if subject.net.is_piecewise_linear else "one pattern"
+    same = "Inputs with the same pattern share one affine map. " if subject.net.is_piecewise_linear else ""
     return (
         f"Mixed units tell inputs apart: the {len(subject.data):,} inputs fall into {distinct:,} distinct activation patterns. "
-        f"Inputs with the same pattern share {same}. All of this is a statement about these inputs, not about "
-        "all possible ones."
+        f"{same}All of this is a statement about these inputs, not about all possible ones."
     )
 
 

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from importlib import metadata, resources
 from pathlib import Path
-from typing import Any
 
 from .._files import write_directory_atomically
 from .._progress import progress
@@ -71,13 +70,8 @@ def _template() -> Callable[..., str]:
     source = resources.files(__package__).joinpath("template.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["number"] = number
-    environment.tests["numeric"] = _is_numeric
     environment.globals["open_rows"] = _OPEN_ROWS
     return environment.from_string(source).render
-
-
-def _is_numeric(value: Any) -> bool:
-    return not isinstance(value, str) or value.rstrip("%").replace(".", "").isdigit() or value == "–"
 
 
 def _version() -> str:

@@ -21,6 +21,16 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
 
+    @property
+    def aligned_right(self) -> tuple[bool, ...]:
+        """Which columns hold numbers only; the first names the row and never counts as one."""
+        cells = [[row[k] for row in self.rows] for k in range(len(self.columns))]
+        return tuple(k > 0 and all(map(_is_numeric, column)) for k, column in enumerate(cells))
+
+
+def _is_numeric(cell: Cell) -> bool:
+    return not isinstance(cell, str) or cell == "–" or cell.rstrip("%").replace(".", "").isdigit()
+
 
 @final
 @dataclass(frozen=True, eq=False, slots=True)
