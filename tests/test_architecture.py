@@ -34,7 +34,7 @@ FOLDERS: dict[str, tuple[set[str], ...]] = {
     "convert": (
         {"_builder"},
         {"_aten", "_onnx_call"},
-        {"_onnx_operators", "_onnx_windows"},
+        {"_onnx_operators", "_onnx_shapes", "_onnx_windows"},
         {"arrays", "factory", "module", "onnx"},
         {"exported"},
     ),
@@ -50,7 +50,7 @@ FOLDERS: dict[str, tuple[set[str], ...]] = {
 DOORS: dict[str, set[str]] = {
     "matplotlib": {"plotting", "report"},
     "jinja2": {"report"},
-    "onnx": {"convert.onnx", "convert._onnx_operators"},
+    "onnx": {"convert.onnx"},
     "safetensors": {"convert.factory", "zoo"},
     "sklearn": {"zoo"},
     "platformdirs": {"zoo"},

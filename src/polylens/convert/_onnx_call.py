@@ -143,6 +143,11 @@ class Call:
             return [self.front(o) if isinstance(o, Live) else o for o in operands]
         return list(operands)
 
+    def pair(self, a: Operand, b: Operand) -> tuple[Operand, Operand]:
+        """Return two operands that broadcast."""
+        x, y = self.fitted([a, b])
+        return x, y
+
     def _lifted(self, x: Live, rank: int) -> Live:
         if x.rank >= rank or (x.batched and not self.single):
             return x

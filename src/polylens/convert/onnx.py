@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..errors import FileError, PolylensError, UnsupportedError
 from ..network import Network
-from . import _onnx_operators, _onnx_windows  # noqa: F401  (they fill the table)
+from . import _onnx_operators, _onnx_shapes, _onnx_windows  # noqa: F401  (they fill the table)
 from ._builder import Builder, Live, Operand
 from ._onnx_call import OPERATORS, Array, Call
 
@@ -111,7 +111,7 @@ def from_onnx(model: ModelProto, source: str) -> Network:
 
         model = inliner.inline_local_functions(model)
     door = _Door.of(model, source)
-    if door.shape[0:1] and door.batch > 1:
+    if len(door.shape) > 1 and door.batch > 1:
         try:
             return door.network(batched=True)
         except UnsupportedError as refused:
