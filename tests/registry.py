@@ -107,19 +107,10 @@ def arithmetic(x: Tensor, fc: nn.Module, head: nn.Module) -> Tensor:
 
 def maxima(x: Tensor, fc: nn.Module) -> Tensor:
     y = fc(x).reshape(-1, 3, 4)
-    pair = torch.minimum(torch.maximum(y[:, :, 0], y[:, :, 1]), y[:, :, 2])
-    return torch.cat(
-        [
-            pair,
-            y.max(2).values,
-            y.amax(1),
-            y.amin(dim=(1, 2), keepdim=True).flatten(1),
-            y[:, 0].max(dim=1, keepdim=True)[0],
-            torch.maximum(y[:, 1], torch.tensor(0.1, dtype=x.dtype)),
-            y[:, 2].clamp(max=torch.linspace(0, 1, 4).to(x)),
-        ],
-        1,
-    )
+    parts = [torch.minimum(torch.maximum(y[:, :, 0], y[:, :, 1]), y[:, :, 2]), y.max(2).values, y.amax(1)]
+    parts += [y.amin(dim=(1, 2), keepdim=True).flatten(1), y[:, 0].max(dim=1, keepdim=True)[0]]
+    parts += [torch.maximum(y[:, 1], torch.tensor(0.1, dtype=x.dtype))]
+    return torch.cat([*parts, y[:, 2].clamp(max=torch.linspace(0, 1, 4).to(x))], 1)
 
 
 class Residual(nn.Module):

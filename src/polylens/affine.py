@@ -53,8 +53,10 @@ class AffineMap(Result):
             raise ShapeError(
                 f"composition: expected {self.weight.shape[-1]} outputs of the inner map; got {other.weight.shape[-2]}"
             )
-        offset = (self.weight @ other.offset.unsqueeze(-1)).squeeze(-1) + self.offset
-        return AffineMap(self.weight @ other.weight, offset, other.input_shape, self.output_shape)
+        dtype = torch.promote_types(self.weight.dtype, other.weight.dtype)
+        outer, inner = self.weight.to(dtype), other.weight.to(dtype)
+        offset = (outer @ other.offset.to(dtype).unsqueeze(-1)).squeeze(-1) + self.offset
+        return AffineMap(outer @ inner, offset, other.input_shape, self.output_shape)
 
     def __len__(self) -> int:
         if self.weight.ndim == 2:

@@ -1,0 +1,152 @@
+"""Affine maps against rational arithmetic, and what the arguments of affine_map do."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from oracles import relu_network
+from polylens import affine_map, affine_maps, dense, linearise, patterns
+from polylens.errors import InputError, ShapeError, SmoothError
+from strategies import degenerate_network, points
+
+
+def random_net(*sizes: int, dtype: torch.dtype = torch.float64, gate: str = "relu"):
+    g = torch.Generator().manual_seed(3)
+    layers = [(torch.randn(m, n, generator=g), torch.randn(m, generator=g)) for n, m in itertools.pairwise(sizes)]
+    return dense(layers, gate).to(dtype=dtype)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.data())
+def test_maps_and_patterns_of_degenerate_networks_equal_rational_arithmetic(data: st.DataObject) -> None:
+    layers = data.draw(degenerate_network())
+    point = data.draw(points(len(layers[0][0][0])))
+    want_pattern, want_weight, want_offset = relu_network(layers, point)
+    net = dense([(w, b) for w, b in layers])
+    x = torch.tensor([point], dtype=torch.float64)
+    found = patterns(net, x)
+    assert [found.pieces(i)[0].long().tolist() for i in range(len(found.layers))] == want_pattern
+    for a in (affine_map(net, x), affine_map(net, x, max_bytes=1)):
+        assert a.weight[0].tolist() == [[float(v) for v in row] for row in want_weight]  # dyadic, so equal to the last bit
+        assert a.offset[0].tolist() == [float(v) for v in want_offset]
+
+
+@settings(deadline=None, max_examples=100)
+@given(degenerate_network(), st.data())
+def test_permuting_the_units_of_a_layer_changes_nothing(layers: list, data: st.DataObject) -> None:
+    x = torch.tensor([data.draw(points(len(layers[0][0][0])))], dtype=torch.float64)
+    order = data.draw(st.permutations(range(len(layers[0][0]))))
+    (w1, b1), (w2, b2), *rest = layers
+    shuffled = [([w1[i] for i in order], [b1[i] for i in order]), ([[row[i] for i in order] for row in w2], b2), *rest]
+    a, b = affine_map(dense(layers), x), affine_map(dense(shuffled), x)
+    assert torch.equal(a.weight, b.weight)
+    assert torch.equal(a.offset, b.offset)
+    assert torch.equal(patterns(dense(layers), x).pieces(0)[:, list(order)], patterns(dense(shuffled), x).pieces(0))
+
+
+def test_units_are_rows_of_the_full_map() -> None:
+    net, x = random_net(6, 9, 8, 4), torch.randn(3, 6, dtype=torch.float64)
+    full = affine_map(net, x, "relu2", at="pre")
+    some = affine_map(net, x, "relu2", at="pre", units=[7, 0, 7])
+    assert some.output_shape == (3,)
+    assert torch.allclose(some.weight, full.weight[:, [7, 0, 7]], rtol=1e-13, atol=1e-14)
+    assert torch.allclose(some.offset, full.offset[:, [7, 0, 7]], rtol=1e-13, atol=1e-14)
+    assert affine_map(net, x, units=[]).weight.shape == (3, 0, 6)
+
+
+def test_layers_are_asked_for_by_name_or_position() -> None:
+    net, x = random_net(4, 5, 5, 2), torch.randn(2, 4, dtype=torch.float64)
+    assert torch.equal(affine_map(net, x, 1, at="pre").weight, affine_map(net, x, "linear2").weight)
+    assert torch.equal(affine_map(net, x, -1).weight, affine_map(net, x, "relu2").weight)
+    with pytest.raises(InputError, match=r"relu1.*got 'nothing'"):
+        affine_map(net, x, "nothing")
+    with pytest.raises(InputError, match="'pre' or 'post'"):
+        affine_map(net, x, at="before")  # type: ignore[arg-type]
+
+
+def test_units_beyond_the_layer_are_refused() -> None:
+    net, x = random_net(4, 5, 2), torch.zeros(4)
+    for units in ([2], [-1]):
+        with pytest.raises(InputError, match="positions from 0 to 1"):
+            affine_map(net, x, units=units)
+
+
+def test_one_point_gives_one_map_without_batch_axis() -> None:
+    net, x = random_net(4, 5, 2), torch.randn(3, 4, dtype=torch.float64)
+    single = affine_map(net, x[1])
+    assert single.weight.shape == (2, 4)
+    assert torch.allclose(single(x[1]), net(x[1]), rtol=1e-12, atol=1e-13)
+    assert torch.allclose(single.weight, affine_map(net, x)[1].weight, rtol=1e-13, atol=1e-14)
+    assert set(affine_maps(net, x[1])) == {"relu1"}
+
+
+def test_all_pre_activations_come_in_one_pass() -> None:
+    net, x = random_net(4, 5, 6, 3), torch.randn(3, 4, dtype=torch.float64)
+    for name, a in affine_maps(net, x).items():
+        alone = affine_map(net, x, name, at="pre")
+        assert torch.allclose(a.weight, alone.weight, rtol=1e-13, atol=1e-14)
+        assert torch.allclose(a.offset, alone.offset, rtol=1e-13, atol=1e-14)
+    assert affine_maps(dense([([[1.0]], None)]), x[:, :1]) == {}
+
+
+def test_maps_keep_the_dtype_unless_another_is_asked_for() -> None:
+    net, x = random_net(4, 5, 2, dtype=torch.float32), torch.randn(3, 4)
+    assert affine_map(net, x).weight.dtype == torch.float32
+    wide = affine_map(net, x, dtype=torch.float64)
+    assert wide.weight.dtype == torch.float64
+    assert torch.equal(wide.weight, affine_map(net.double(), x).weight)
+
+
+def test_maps_compose_where_the_patterns_agree() -> None:
+    net, x = random_net(4, 5, 6, 3), torch.randn(4, dtype=torch.float64)
+    first = affine_map(net, x, "relu1")
+    tail = dense([(n.step.weight, n.step.bias) for n in net.nodes[2:] if n.step.kind == "linear"])  # type: ignore[attr-defined]
+    second = affine_map(tail, first(x))
+    assert torch.allclose((second @ first).weight, affine_map(net, x).weight, rtol=1e-12, atol=1e-13)
+    assert torch.allclose((second @ first)(x), net(x), rtol=1e-12, atol=1e-13)
+    with pytest.raises(ShapeError, match="expected 4 outputs of the inner map; got 5"):
+        first @ dense_map(5, 3)
+
+
+def dense_map(outputs: int, inputs: int):
+    return affine_map(dense([(torch.ones(outputs, inputs), None)]), torch.zeros(inputs))
+
+
+def test_smooth_layers_stop_only_what_lies_behind_them() -> None:
+    net = dense([(torch.eye(3), None), (torch.eye(3), None), (torch.eye(3), None)], ["relu", "tanh", None])
+    x = torch.tensor([[1.0, -1.0, 2.0]])
+    assert affine_map(net, x, "tanh2", at="pre").weight.shape == (1, 3, 3)
+    assert set(affine_maps(net, x)) == {"relu1", "tanh2"}
+    with pytest.raises(SmoothError, match=r"tanh2 \(tanh\) is smooth.*linearise"):
+        affine_map(net, x)
+    slope = 1 - torch.tanh(torch.tensor([1.0, 0.0, 2.0])) ** 2
+    assert torch.allclose(linearise(net, x).weight[0].diagonal(), slope * torch.tensor([1.0, 0.0, 1.0]))
+
+
+@pytest.mark.parametrize(
+    ("x", "problem"),
+    [
+        (torch.zeros(2, 3), r"expected shape \(4,\) or \(batch, 4\); got \(2, 3\)"),
+        (torch.zeros(2, 2, 2), r"it would fit after reshape\(\(-1, 4\)\)"),
+        (torch.zeros(0, 4), "empty batch"),
+        (torch.zeros(2, 4, dtype=torch.int64), "floating-point"),
+        (torch.full((2, 4), float("nan")), "8 NaN or infinite among 8"),
+        (torch.tensor([[0.0, float("inf"), 0, 0]]), "1 NaN or infinite among 4"),
+    ],
+)
+def test_unfit_inputs_get_one_clear_error_from_every_function(x: torch.Tensor, problem: str) -> None:
+    net = random_net(4, 5, 2)
+    for function in (net, lambda v: patterns(net, v), lambda v: affine_map(net, v), lambda v: affine_maps(net, v)):
+        with pytest.raises(InputError, match=problem):
+            function(x)
+
+
+def test_large_finite_inputs_are_not_mistaken_for_infinite_ones() -> None:
+    net = dense([([[1.0, -1.0]], None)])
+    big = torch.full((1, 2), 3e38)  # their sum overflows float32
+    assert float(net(big)) == 0.0

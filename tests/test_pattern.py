@@ -1,0 +1,134 @@
+"""Packed patterns: what goes in comes out, distances count units, equality goes by content."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from polylens import Patterns, UnitLayer, dense, patterns
+from polylens.errors import InputError
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> tuple[list[UnitLayer], list[torch.Tensor]]:
+    """Draw layers of odd sizes and of two to ten pieces, with pieces for a few inputs."""
+    count = draw(st.integers(1, 6))
+    layers, pieces = [], []
+    for i in range(draw(st.integers(1, 3))):
+        shape = tuple(draw(st.lists(st.integers(1, 9), min_size=1, max_size=2)))
+        k = draw(st.integers(2, 10))
+        seed = draw(st.integers(0, 1000))
+        values = torch.randint(0, k, (count, *shape), generator=torch.Generator().manual_seed(seed))
+        layers.append(UnitLayer(f"g{i}", "relu" if k == 2 else "clip", shape, k))
+        pieces.append(values.bool() if k == 2 else values)
+    return layers, pieces
+
+
+@settings(deadline=None)
+@given(batches())
+def test_pieces_survive_packing(drawn: tuple[list[UnitLayer], list[torch.Tensor]]) -> None:
+    layers, pieces = drawn
+    packed = Patterns.from_pieces(layers, pieces)
+    for layer, piece in zip(layers, pieces, strict=True):
+        assert torch.equal(packed.pieces(layer.name), piece)
+        assert torch.equal(packed.layer(layer.name).pieces(), piece)
+        assert torch.equal(packed[1:].pieces(layer.name), piece[1:])
+
+
+@settings(deadline=None)
+@given(batches())
+def test_distances_count_units_on_different_pieces(drawn: tuple[list[UnitLayer], list[torch.Tensor]]) -> None:
+    layers, pieces = drawn
+    p = Patterns.from_pieces(layers, pieces)
+    flat = torch.cat([v.flatten(1).long() for v in pieces], 1)
+    want = (flat[:, None] != flat[None]).sum(2)
+    assert torch.equal(p.distances(), want)
+    assert torch.equal(p.distances(p[:1]), want[:, :1])
+    assert torch.equal(p.matches(p[0]), want[:, 0] == 0)
+
+
+@settings(deadline=None)
+@given(batches())
+def test_frequencies_are_the_fraction_of_inputs_on_each_piece(drawn: tuple[list[UnitLayer], list[torch.Tensor]]) -> None:
+    layers, pieces = drawn
+    f = Patterns.from_pieces(layers, pieces).frequencies()
+    for layer, piece, count, row in zip(layers, pieces, f.counts, f.units(), strict=True):
+        assert torch.equal(count, torch.stack([(piece.long() == k).sum(0) for k in range(layer.num_pieces)]))
+        assert torch.allclose(f.active(layer.name), (piece.long() > 0).double().mean(0))
+        assert row["dead"] == int((piece.long() == 0).all(0).sum())
+        assert row["dead"] + row["always_on"] + row["mixed"] == layer.num_units
+
+
+def test_unique_patterns_come_in_order_of_appearance_with_their_counts() -> None:
+    layer = UnitLayer("g", "relu", (3,))
+    bits = torch.tensor([[1, 0, 0], [0, 1, 1], [1, 0, 0], [0, 0, 0]]).bool()
+    p = Patterns.from_pieces([layer], [bits])
+    unique = p.unique()
+    assert unique.patterns == p[[0, 1, 3]]
+    assert unique.counts.tolist() == [2, 1, 1]
+    assert unique.patterns[unique.inverse] == p
+
+
+def test_equality_and_hash_go_by_content_and_by_layer() -> None:
+    a, b = UnitLayer("a", "relu", (70,)), UnitLayer("b", "relu", (70,))
+    bits = torch.rand(4, 70, generator=torch.Generator().manual_seed(0)) > 0.5
+    p, q, other = (Patterns.from_pieces([x], [bits]) for x in (a, a, b))
+    assert p == q
+    assert hash(p) == hash(q)
+    assert p != other
+    assert p != "something else"
+    assert p[0] != p[1]
+    seen = {p[i]: i for i in range(4)}
+    assert [seen[q[i]] for i in range(4)] == [0, 1, 2, 3]
+    assert hash(p[torch.tensor([0, 1])]) == hash(q[:2])
+
+
+def test_layer_views_share_memory_and_know_their_names() -> None:
+    net = dense([(torch.randn(5, 3), None), (torch.randn(4, 5), None), (torch.randn(2, 4), None)])
+    p = patterns(net, torch.randn(6, 3))
+    view = p.layer("relu2")
+    assert view.packed.untyped_storage().data_ptr() == p.packed.untyped_storage().data_ptr()
+    assert [layer.name for layer in p.layer("relu2", "relu1").layers] == ["relu2", "relu1"]
+    assert p.layer("relu1", "relu2") == p
+    assert view.num_units == 4
+    with pytest.raises(InputError, match=r"\['relu1', 'relu2'\].*got 'relu9'"):
+        p.layer("relu9")
+    with pytest.raises(InputError, match="same layers"):
+        p.distances(view)
+
+
+def test_a_pattern_takes_one_bit_a_unit_in_whole_words() -> None:
+    net = dense([(torch.randn(100, 3), None), (torch.randn(2, 100), None)])
+    assert patterns(net, torch.randn(6, 3)).packed.shape == (6, 16)
+    assert UnitLayer("clip", "clip", (100,), 3).num_bytes == 2 * 16
+
+
+def test_arrays_memory_maps_and_lists_are_read_alike(tmp_path) -> None:
+    net = dense([(torch.randn(7, 3), None), (torch.randn(2, 7), None)])
+    x = torch.randn(10, 3)
+    np.save(tmp_path / "x.npy", x.numpy())
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    assert patterns(net, mapped, batch_size=3) == patterns(net, x)
+    assert patterns(net, x.tolist()) == patterns(net, x)
+    with pytest.raises(InputError, match="at least 1"):
+        patterns(net, x, batch_size=0)
+
+
+def test_indexing_beyond_the_batch_ends_iteration_and_raises() -> None:
+    p = patterns(dense([(torch.randn(7, 3), None), (torch.randn(2, 7), None)]), torch.randn(3, 3))
+    assert len(list(p)) == 3
+    assert p[-1] == p[2]
+    with pytest.raises(IndexError):
+        p[3]
+
+
+def test_networks_without_gates_have_empty_patterns() -> None:
+    p = patterns(dense([(torch.randn(2, 3), None)]), torch.randn(4, 3))
+    assert len(p) == 4
+    assert p.num_units == 0
+    assert p.distances().tolist() == [[0] * 4] * 4
+    assert len(p.unique().patterns) == 1
+    assert p.frequencies().units() == []
