@@ -8,7 +8,10 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
 
+import polylens
+from polylens import affine_map, dense, patterns, zoo
 from polylens.cli import _parser
 
 ROOT = Path(__file__).parent.parent
@@ -37,6 +40,19 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(page: Path, tmp_path: Path
     monkeypatch.chdir(tmp_path)  # pages write files and import them
     monkeypatch.syspath_prepend(tmp_path)
     exec(compile(code, str(page), "exec"), {"__name__": "__main__"})
+
+
+def test_every_call_in_the_table_of_questions_works_on_the_digits_network(capsys: pytest.CaptureFixture[str]) -> None:
+    net, data = zoo.digits(), zoo.digits_data("test")
+    names = vars(polylens) | {"torch": torch, "net": net, "x": data.inputs[0], "p": patterns(net, data.inputs[:10])}
+    names |= {"q": names["p"], "inner": affine_map(net, names["x"], "relu1")}
+    names["outer"] = affine_map(dense([([[1.0] * 64], None)]), torch.zeros(64))
+    text = (ROOT / "docs" / "questions.md").read_text(encoding="utf-8").partition("## How do I load it?")[0]
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ") and "You call" not in line]
+    calls = [call for row in rows for call in re.findall(r"`([^`]+)`", row[1]) if not call.startswith("polylens ")]
+    assert len(calls) > 20
+    for call in calls:
+        exec(call, names)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
