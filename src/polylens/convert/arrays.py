@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -131,9 +132,9 @@ def _layer_of(name: str) -> str:
 def read_npz(path: Path, gate: GateName = "relu") -> Network:
     """Return the dense network of a .npz file, read without pickles."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return from_arrays({name: archive[name] for name in archive.files}, path.name, gate)
-    except (ValueError, OSError, EOFError, KeyError) as error:
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
         if isinstance(error, FileError | InputError):
             raise
         raise FileError(f"{path}: expected a .npz of plain arrays; {error}") from None

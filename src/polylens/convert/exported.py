@@ -20,6 +20,7 @@ import torch
 
 from ..errors import FileError, UnsafeFileError
 from ..network import Network
+from .factory import load_tensors
 from .module import from_exported
 
 _HARMLESS = re.compile(
@@ -31,7 +32,7 @@ _TARGET = re.compile(
     r"(torch\.ops\.(aten|prims|higher_order)\.|_operator\.|math\.|torch\.sym_|<built-in function)[\w. <>-]*>?$"
 )
 _SYMBOLS = re.compile(
-    r"([su]\d+|zuf\d+|Max|Min|Mod|FloorDiv|CeilDiv|PythonMod|Eq|Ne|Lt|Le|Gt|Ge|And|Or|Not|Identity|oo|int_oo|\d+)$"
+    r"([su]\d+|zuf\d+|Max|Min|Mod|FloorDiv|CeilDiv|PythonMod|Eq|Ne|Lt|Le|Gt|Ge|And|Or|Not|Identity|Integer|Add|Mul|Pow|oo|int_oo|\d+)$"
 )
 
 
@@ -82,8 +83,8 @@ def _unsafe(path: Path, problem: str) -> NoReturn:
 def _inspect_tensors(path: Path, name: str, content: bytes) -> None:
     """A file that the restricted unpickler accepts holds tensors only; it runs nothing while it looks."""
     try:
-        torch.load(io.BytesIO(content), weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, TypeError):
+        load_tensors(io.BytesIO(content))
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, TypeError, KeyError, IndexError):
         _unsafe(path, f"{name} holds pickled objects other than tensors")
 
 
@@ -106,9 +107,10 @@ def _inspect_json(path: Path, name: str, content: bytes) -> None:
 
 
 def _words(path: Path, expression: str) -> list[str]:
-    if not re.fullmatch(r"[\w\s+\-*/(),]*", expression):
+    plain = re.sub(r"Symbol\('(\w+)'(, \w+=True)*\)", r"\1", expression)
+    if not re.fullmatch(r"[\w\s+\-*/(),]*", plain):
         _unsafe(path, f"it holds the expression {expression[:60]!r}, which is no size")
-    return re.findall(r"\w+", expression)
+    return re.findall(r"\w+", plain)
 
 
 def _entries(tree: Any) -> Iterator[tuple[str, Any]]:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import importlib
 import pickle
+import warnings
 import zipfile
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor, nn
@@ -53,9 +55,16 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise FileError(f"{path}: expected a .safetensors file; {error}") from None
 
 
+def load_tensors(source: Path | BinaryIO) -> Any:
+    """Return what torch.save wrote, through the restricted unpickler: it runs no code and knows tensors only."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # about pickle protocols, which an error will name if they matter
+        return torch.load(source, map_location="cpu", weights_only=True)
+
+
 def _read_state_dict(path: Path) -> dict[str, Tensor]:
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = load_tensors(path)
     except pickle.UnpicklingError as error:
         if zipfile.is_zipfile(path) or path.read_bytes()[:1] == b"\x80":
             raise UnsafeFileError(
@@ -63,8 +72,8 @@ def _read_state_dict(path: Path) -> dict[str, Tensor]:
                 " not loaded; save module.state_dict() instead"
             ) from None
         raise FileError(f"{path}: expected a state dict saved by torch.save; {str(error).splitlines()[0]}") from None
-    except (RuntimeError, EOFError, ValueError) as error:
-        raise FileError(f"{path}: expected a state dict saved by torch.save; {str(error).splitlines()[0]}") from None
+    except (RuntimeError, EOFError, ValueError, KeyError, IndexError) as error:
+        raise FileError(f"{path}: expected a state dict saved by torch.save; {type(error).__name__}: {error}") from None
     for key in ("state_dict", "model_state_dict"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]

@@ -6,6 +6,7 @@ once, which folds weight norm, spectral norm and every other reparametrisation i
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import warnings
 from typing import Any
@@ -20,6 +21,7 @@ from ._aten import OPERATIONS, Arguments
 from ._builder import Builder, Live
 
 _SKIPPED = ("_assert", "sym_constrain")  # checks of the exporter that compute nothing
+_RECURRENT = {"lstm", "gru", "rnn_tanh", "rnn_relu"}  # PyTorch can unroll them, into a program nobody would recognise
 _RELATIVE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 
 
@@ -48,7 +50,9 @@ def from_module(module: nn.Module, example: Tensor | None = None) -> Network:
                 " pass example=..., a batch as the module is called"
             ) from error
         try:
-            program = torch.export.export(module, (pair,))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # the exporter's advice to authors of modules
+                program = torch.export.export(module, (pair,))
         except (RuntimeError, ValueError, TypeError, AssertionError, AttributeError, KeyError) as error:
             raise UnsupportedError(
                 f"{type(module).__name__} cannot be exported: {_first_line(error)}; control flow that depends on the data"
@@ -62,7 +66,7 @@ def from_module(module: nn.Module, example: Tensor | None = None) -> Network:
 def from_exported(program: ExportedProgram, source: str = "exported program", *, verify: bool = True) -> Network:
     """Return the network of an exported program; the first axis of its one input is the batch."""
     example = _user_input(program)
-    net = _interpret(_readable(program), example, source)
+    net = _read(program, example, source)
     if verify:
         _verify(net, program.module(), example, _coarsest(program))
     return net
@@ -115,30 +119,31 @@ def _first_line(error: BaseException) -> str:
 # -- which form of the graph to read
 
 
-def _readable(program: ExportedProgram) -> ExportedProgram:
-    """Return the first of three forms that the table can read: as exported, without mutation, core ATen.
+def _read(program: ExportedProgram, example: Tensor, source: str) -> Network:
+    """Read the graph as exported, else in core ATen, into which PyTorch can break up most operations.
 
-    A graph with in-place operations means something else than its nodes say one by one, so it is never read raw.
+    A graph with in-place operations means something else than its nodes say one by one, so it is rewritten first. What
+    neither form can say is reported by the name that the author of the model knows.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PyTorch's own, about its own tree specifications
         plain = program.run_decompositions({}) if any(map(_mutates, program.graph.nodes)) else program
-        if not _unknown(plain):
-            return plain
-        core = program.run_decompositions()
-        return plain if _unknown(core) else core
+        unknown = _unknown(plain)
+        core = program.run_decompositions() if unknown and not unknown & _RECURRENT else plain
+    if unknown and not _unknown(core):
+        with contextlib.suppress(UnsupportedError):
+            return _interpret(core, example, source)
+    return _interpret(plain, example, source)
 
 
 def _mutates(node: torch.fx.Node) -> bool:
     return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
 
 
-def _unknown(program: ExportedProgram) -> bool:
-    return any(
-        isinstance(n.target, torch._ops.OpOverload) and _depends(n) and _operation(n) not in OPERATIONS
-        for n in program.graph.nodes
-        if n.op == "call_function" and not _operation(n).startswith(_SKIPPED)
-    )
+def _unknown(program: ExportedProgram) -> set[str]:
+    """Return the operations that the table lacks."""
+    calls = [n for n in program.graph.nodes if isinstance(n.target, torch._ops.OpOverload) and _depends(n)]
+    return {_operation(n) for n in calls} - set(OPERATIONS) - {n for n in map(_operation, calls) if n.startswith(_SKIPPED)}
 
 
 def _depends(node: torch.fx.Node) -> bool:
@@ -198,9 +203,8 @@ def _call(builder: Builder, node: torch.fx.Node, values: dict[torch.fx.Node, Any
         return values[node.all_input_nodes[0]][node.args[1]]
     path, leaf = _place(node)
     builder.begin(path if leaf else ".".join(p for p in (path, node.name) if p), f"{operation} in {path or 'forward'}")
-    if isinstance(node.target, torch._ops.OpOverload):
-        _refuse_chance(builder, node.target)
     if not any(isinstance(v, Live) for v in _leaves((args, kwargs))):
+        _refuse_chance(builder, node.target)
         return node.target(*args, **kwargs)  # type: ignore[operator]
     handler = OPERATIONS.get(operation)
     if handler is None:
@@ -224,14 +228,8 @@ def _place(node: torch.fx.Node) -> tuple[str, bool]:
     return path.removeprefix("L['self'].").removeprefix("L['self']"), kind.startswith("torch.nn.") and ".container." not in kind
 
 
-def _refuse_chance(builder: Builder, target: torch._ops.OpOverload) -> None:
-    if (
-        torch.Tag.nondeterministic_seeded in target.tags
-        and "dropout" not in target._schema.name
-        and "rrelu" not in target._schema.name
-    ):
-        if "attention" in target._schema.name:
-            return
+def _refuse_chance(builder: Builder, target: object) -> None:
+    if isinstance(target, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in target.tags:
         builder.refuse("draws random numbers", "networks are functions of their input; pass the noise in, or remove it")
 
 
