@@ -1,0 +1,106 @@
+"""The laws on networks and images that nobody here made; skipped where POLYLENS_DATA does not name them."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from polylens import Network, affine_map, affine_maps, load, patterns, zoo
+from test_laws import same_pattern
+
+MEAN, STD = torch.tensor([0.4914, 0.4822, 0.4465]), torch.tensor([0.2471, 0.2435, 0.2616])
+
+
+def mnist(data: Path, count: int) -> tuple[Tensor, Tensor]:
+    with gzip.open(data / "mnist" / "t10k-images-idx3-ubyte.gz") as f:
+        images = np.frombuffer(f.read(16 + count * 784), np.uint8, offset=16)
+    with gzip.open(data / "mnist" / "t10k-labels-idx1-ubyte.gz") as f:
+        labels = np.frombuffer(f.read(8 + count), np.uint8, offset=8)
+    return torch.from_numpy(images.reshape(count, 784).astype(np.float64) / 255), torch.from_numpy(labels.astype(np.int64))
+
+
+def cifar(data: Path, count: int) -> tuple[Tensor, Tensor]:
+    with gzip.open(data / "cifar10" / "test_first1000.bin.gz") as f:
+        rows = np.frombuffer(f.read(count * 3073), np.uint8).reshape(count, 3073)
+    images = torch.from_numpy(rows[:, 1:].reshape(count, 3, 32, 32).astype(np.float64) / 255)
+    return (images - MEAN[:, None, None]) / STD[:, None, None], torch.from_numpy(rows[:, 0].astype(np.int64))
+
+
+def network_and_images(data: Path, name: str, count: int) -> tuple[Network, Tensor, Tensor]:
+    net = load(data / "nets" / name)
+    images, labels = (cifar if net.input_shape == (3, 32, 32) else mnist)(data, count)
+    return net, images.reshape(count, *net.input_shape), labels
+
+
+# how many of the first 200 test images each must classify: about what its authors report, so that a wrong axis shows
+NETWORKS = {
+    "mnist-net_256x2.onnx": 0.95,
+    "mnist-net_256x4.onnx": 0.95,
+    "Convnet_maxpool.onnx": 0.90,
+    "cifar_base_kw.onnx": 0.50,
+    "resnet_2b.onnx": 0.50,
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_real_networks_classify_real_images(data: Path, name: str) -> None:
+    net, images, labels = network_and_images(data, name, 200)
+    accuracy = float((net(images).argmax(1) == labels).double().mean())
+    assert accuracy >= NETWORKS[name]
+
+
+def dithered(x: Tensor) -> Tensor:
+    """Return inputs off every boundary: an even background makes the entries of a max-pool's window tie exactly."""
+    return x + 1e-3 * torch.randn(x.shape, generator=torch.Generator().manual_seed(5), dtype=x.dtype)
+
+
+def check_map(net: Network, x: Tensor) -> None:
+    """f = A x + b at the inputs, at inputs beside them, and at points that share the pattern of the latter."""
+    inside = dithered(x)
+    near = same_pattern(net, inside)
+    assert not torch.equal(near, inside)
+    for a, points in ((affine_map(net, x), [x]), (affine_map(net, inside), [inside, near])):
+        for y in points:
+            f = net(y)
+            assert float((f - a(y)).abs().max()) <= 1e-9 * (1 + float(f.abs().max()))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_maps_of_real_networks_are_exact_on_their_regions(data: Path, name: str) -> None:
+    net, images, _ = network_and_images(data, name, 3)
+    check_map(net.double(), images)
+
+
+def test_the_map_of_the_digits_network_is_exact_on_its_regions() -> None:
+    check_map(zoo.digits().double(), zoo.digits_data("test").inputs[:50].double())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["Convnet_maxpool.onnx", "cifar_base_kw.onnx"])
+def test_all_pre_activations_of_a_convolutional_network_are_exact(data: Path, name: str) -> None:
+    net, images, _ = network_and_images(data, name, 1)
+    net, images = net.double(), dithered(images)
+    near = same_pattern(net, images)
+    maps, seen = affine_maps(net, images), {}
+    net.forward(near, lambda node, values: seen.update({node.name: values[0]}))
+    for gate, a in maps.items():
+        assert float((a(near) - seen[gate]).abs().max()) <= 1e-9 * (1 + float(seen[gate].abs().max()))
+
+
+def test_every_acas_network_is_exact_on_its_regions(data: Path) -> None:
+    points = torch.rand(20, 1, 1, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 0.5
+    for path in sorted((data / "acasxu" / "onnx").glob("*.onnx")):
+        net = load(path).double()
+        assert net.num_units == 300
+        check_map(net, points.reshape(20, *net.input_shape))
+
+
+def test_patterns_of_the_mnist_test_set_do_not_depend_on_the_chunk(data: Path) -> None:
+    net, images, _ = network_and_images(data, "mnist-net_256x2.onnx", 2000)
+    images = images.float()
+    assert patterns(net, images) == patterns(net, images, batch_size=97)
