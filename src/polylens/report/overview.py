@@ -25,7 +25,8 @@ def overview(subject: Subject) -> Section:
 def _what(net: Network) -> str:
     return (
         f"The network maps an input of shape {shape_text(net.input_shape)} to an output of shape "
-        f"{shape_text(net.output_shape)} in {len(net.nodes)} steps. The table lists them in the order in which they are evaluated."
+        f"{shape_text(net.output_shape)} in {len(net.nodes)} steps. The table lists them "
+        "in the order in which they are evaluated."
     )
 
 

@@ -22,7 +22,14 @@ _DPI = 200
 _OPEN_ROWS = 25  # tables with more rows than this start closed
 
 
-def write_report(net: Network, data: Data, out: str | Path, title: str | None = None) -> Path:
+def write_report(
+    net: Network,
+    data: Data,
+    out: str | Path,
+    title: str | None = None,
+    *,
+    sections: Sequence[Callable[[Subject], Section]] = SECTIONS,
+) -> Path:
     """Write the report on a network and its data into the directory `out`, and return the path of its page.
 
     `out/index.html` holds everything, images included, and needs no network; `out/figures` has each figure as PNG and
@@ -36,9 +43,9 @@ def write_report(net: Network, data: Data, out: str | Path, title: str | None = 
     start = time.perf_counter()
     with write_directory_atomically(out) as part:
         subject = examine(net, data)
-        sections = [make(subject) for make in progress(SECTIONS, len(SECTIONS), "report")]
+        made = [make(subject) for make in progress(sections, len(sections), "report")]
         title = title or f"{_name(net)} on {data.source}"
-        _write(part, title, subject, sections, time.perf_counter() - start)
+        _write(part, title, subject, made, time.perf_counter() - start)
     return Path(out) / "index.html"
 
 

@@ -1,0 +1,198 @@
+"""The command line: what it prints, how it ends, and that a mistake is one line and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from polylens.cli import main
+
+RANDOM = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network as .npz, data that fit and do not, and a module to import, in one folder."""
+    folder = tmp_path_factory.mktemp("files")
+    weights = {"W1": RANDOM.normal(size=(6, 16)), "b1": RANDOM.normal(size=6), "W2": RANDOM.normal(size=(3, 6))}
+    np.savez(folder / "net.npz", **weights)
+    np.savez(folder / "data.npz", x=RANDOM.random((20, 4, 4)), y=RANDOM.integers(0, 3, 20))
+    np.save(folder / "wide.npy", RANDOM.random((20, 5)))
+    np.save(folder / "nan.npy", np.full((3, 16), np.nan))
+    np.save(folder / "labels.npy", np.zeros(7, int))
+    (folder / "cut.npz").write_bytes((folder / "data.npz").read_bytes()[:100])
+    (folder / "text.onnx").write_text("this is no network")
+    (folder / "mine.py").write_text(
+        "import torch\n\ndef build():\n    return torch.nn.Sequential(torch.nn.Linear(16, 4), torch.nn.ReLU())\n"
+    )
+    save_file({"0.weight": torch.ones(4, 16), "0.bias": torch.zeros(4)}, folder / "mine.safetensors")
+    return folder
+
+
+def polylens(*arguments: str, folder: Path, **options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error::ResourceWarning", "-m", "polylens", *arguments]
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=300, env=os.environ | options, check=False
+    )
+
+
+# -- in a process of its own
+
+
+def test_the_built_in_report_needs_no_arguments_and_prints_one_object(tmp_path: Path) -> None:
+    done = polylens("report", "--json", folder=tmp_path, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    content = json.loads(done.stdout)
+    assert content["page"] == "report/index.html"
+    assert content["sections"]["performance"]["accuracy"] >= 0.95
+    assert json.loads((tmp_path / "report" / "report.json").read_text())["sections"] == content["sections"]
+
+
+def test_a_factory_is_imported_from_the_current_directory(files: Path) -> None:
+    done = polylens("info", "mine:build", "--weights", "mine.safetensors", "--example-shape", "1,16", "--json", folder=files)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["input_shape"] == [16]
+
+
+def test_a_mistake_is_one_line_and_exit_code_2(files: Path) -> None:
+    done = polylens("report", "net.npz", "--data", "wide.npy", "-o", "never", "--json", folder=files)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("polylens: wide.npy: expected")
+    assert "(16,)" in done.stderr
+    assert "(5,)" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (files / "never").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="interrupts are sent by signals")
+def test_ctrl_c_is_one_line_and_exit_code_130_and_leaves_nothing(files: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "many.npy", RANDOM.random((400_000, 16), np.float32))
+    command = [sys.executable, "-m", "polylens", "report", str(files / "net.npz"), "--data", "many.npy", "-o", "out"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob(".out.*.part")) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+    assert (process.returncode, out, err) == (130, "", "polylens: interrupted\n")
+    assert os.listdir(tmp_path) == ["many.npy"]
+
+
+# -- in this process
+
+
+def test_info_prints_the_program(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(files / "net.npz"), "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert {"input_shape", "output_shape", "num_units", "piecewise_linear", "gates", "steps"} <= set(content)
+    assert content["gates"] == [{"name": "relu1", "kind": "relu", "shape": [6]}]
+    assert main(["info", str(files / "net.npz")]) == 0
+    assert "relu1" in capsys.readouterr().out
+
+
+def test_report_takes_data_labels_scaling_and_a_limit(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [
+        "--data",
+        str(files / "data.npz"),
+        "--mean",
+        "0.5",
+        "--std",
+        "0.25",
+        "--limit",
+        "12",
+        "-o",
+        str(tmp_path / "out"),
+    ]
+    assert main(["report", str(files / "net.npz"), *arguments]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == f"report written to {tmp_path / 'out' / 'index.html'}\n"
+    assert printed.err == ""
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["inputs"] == 12
+
+
+MISTAKES = {
+    "no data": (["report", "net.npz"], "expected --data FILE"),
+    "missing data": (["report", "net.npz", "--data", "nothing.npy"], "nothing.npy: expected a data file"),
+    "missing model": (["info", "nothing.onnx"], "nothing.onnx"),
+    "truncated data": (["report", "net.npz", "--data", "cut.npz"], "damaged or truncated"),
+    "foreign model": (["info", "text.onnx"], "text.onnx"),
+    "not a number": (["report", "net.npz", "--data", "nan.npy"], "NaN"),
+    "labels of another length": (["report", "net.npz", "--data", "data.npz", "--labels", "labels.npy"], "one label for each"),
+    "too many means": (["report", "net.npz", "--data", "data.npz", "--mean", "1", "2", "3"], "got 3 numbers"),
+    "scaling without data": (["report", "--mean", "1"], "expected --data FILE"),
+    "weights without factory": (["info", "net.npz", "--weights", "mine.safetensors"], "package.module:factory"),
+    "no such module": (["info", "not_there_at_all:build"], "not_there_at_all"),
+    "output is a file": (["report", "net.npz", "--data", "data.npz", "-o", "mine.py"], "it is a file"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_each_mistake_is_one_line_that_says_what_is_wrong(
+    mistake: str, files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(files)
+    before = sorted(os.listdir(files))
+    arguments, words = MISTAKES[mistake]
+    assert main([*arguments, "--json"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("polylens: ")
+    assert printed.err.count("\n") == 1
+    assert words in printed.err
+    assert [name for name in sorted(os.listdir(files)) if name != "__pycache__"] == [n for n in before if n != "__pycache__"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["juggle"], ["info"], ["report", "--limit", "0"], ["info", "a:b", "--example-shape", "1,x"]]
+)
+def test_what_cannot_be_parsed_is_one_line_too(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+
+
+def test_version_and_help_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    for argument in ("--version", "--help"):
+        with pytest.raises(SystemExit) as ended:
+            main([argument])
+        assert ended.value.code == 0
+        assert "polylens" in capsys.readouterr().out
+
+
+def real(*parts: str) -> str:
+    root = os.environ.get("POLYLENS_DATA")
+    if root is None or not (path := Path(root, *parts)).exists():
+        pytest.skip(f"POLYLENS_DATA with {'/'.join(parts)} is not there")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "accuracy", "scaling"),
+    [
+        ("mnist-net_256x2.onnx", "mnist/t10k-images-idx3-ubyte.gz", 0.96, []),
+        ("resnet_2b.onnx", "cifar10/test_first1000.bin.gz", 0.6, ["--mean", ".485", ".456", ".406", "--std", ".225"]),
+    ],
+)
+def test_real_networks_are_reported_with_their_accuracy(
+    model: str, data: str, accuracy: float, scaling: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [real("nets", model), "--data", real(*data.split("/")), *scaling, "--limit", "500", "-o", str(tmp_path / "out")]
+    assert main(["report", *arguments, "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["sections"]["performance"]["accuracy"] >= accuracy
+    exact = content["sections"]["classifiers"]
+    assert exact["max_deviation_nearby"] <= 1e-9 * (1 + exact["max_abs_output"])

@@ -1,0 +1,237 @@
+"""The report: it parses, refers to nothing outside, agrees with the API, and is written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import torch
+
+from polylens import Network, affine_map, dense, patterns, zoo
+from polylens._files import write_atomically, write_directory_atomically
+from polylens.data import Data
+from polylens.errors import FileError, InputError, ShapeError
+from polylens.report import SECTIONS, Section, Subject, Table, examine, write_report
+from polylens.report.section import number, plain
+
+RANDOM = torch.Generator().manual_seed(0)
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+def rand(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=RANDOM)
+
+
+class Page(HTMLParser):
+    """Collects addresses and text, and checks that tags are closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.addresses: list[str] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert not self.open, f"left open: {self.open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.addresses += [value or "" for name, value in attrs if name in ("href", "src", "srcset", "action")]
+        assert tag not in ("script", "link", "iframe", "object", "base")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+@pytest.fixture(scope="module")
+def net() -> Network:
+    return dense([(rand(12, 64), rand(12)), (rand(9, 12), rand(9)), (rand(4, 9), rand(4))])
+
+
+@pytest.fixture(scope="module")
+def data() -> Data:
+    return Data(torch.rand(60, 64, generator=RANDOM), torch.randint(0, 4, (60,), generator=RANDOM), "sixty <images>")
+
+
+@pytest.fixture(scope="module")
+def folder(net: Network, data: Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(net, data, tmp_path_factory.mktemp("report") / "out", title="A & B").parent
+
+
+def test_the_page_is_whole_and_refers_to_nothing_outside(folder: Path) -> None:
+    text = (folder / "index.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.addresses
+    assert all(a.startswith(("data:image/png;base64,", "#")) for a in page.addresses)
+    assert "http" not in "".join(page.words)
+    assert "url(" not in text
+    assert "@import" not in text
+    assert "sixty &lt;images&gt;" in text
+    anchors = {a[1:] for a in page.addresses if a.startswith("#")}
+    assert anchors == set(json.loads((folder / "report.json").read_text())["sections"])
+
+
+def test_each_figure_is_there_as_png_and_svg(folder: Path) -> None:
+    names = {p.stem for p in (folder / "figures").iterdir()}
+    assert names == {"units", "frequencies", "classifiers", "misclassified", "singular_values"}
+    for name in names:
+        assert (folder / "figures" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+        assert "</svg>" in (folder / "figures" / f"{name}.svg").read_text()
+
+
+def test_the_numbers_are_those_of_the_api(folder: Path, net: Network, data: Data) -> None:
+    sections = json.loads((folder / "report.json").read_text())["sections"]
+    assert sections["network"] == net.to_dict()
+    right = net(data.inputs).argmax(1) == data.labels
+    assert sections["performance"]["accuracy"] == float(right.double().mean())
+    found = patterns(net, data.inputs)
+    assert sections["frequencies"] == found.frequencies().to_dict() | {"distinct_patterns": len(found.unique().patterns)}
+    for example, values in zip(sections["classifiers"]["examples"], sections["singular_values"]["examples"], strict=True):
+        x = data.inputs[example["index"]].double()
+        local = affine_map(net, x, dtype=torch.float64)
+        assert example["chosen"] == int(net(x).argmax())
+        assert example["linear_part"] == pytest.approx(float(local.weight[example["chosen"]] @ x), rel=1e-12)
+        assert example["linear_part"] + example["offset"] == pytest.approx(float(net.double()(x).max()), rel=1e-12)
+        assert values["singular_values"] == pytest.approx(local.singular_values().tolist(), rel=1e-12)
+        assert values["rank"] == int(torch.linalg.matrix_rank(local.weight))
+        largest, smallest = local.singular_values()[[0, values["rank"] - 1]].tolist()
+        assert values["condition"] == pytest.approx(largest / smallest, rel=1e-9)
+
+
+def test_exactness_is_measured_at_the_inputs_and_elsewhere_in_their_regions(net: Network, data: Data) -> None:
+    exact = examine(net, data).exactness
+    assert exact.points == len(examine(net, data).examples)
+    assert 0 < exact.nearby <= 1e-12 * exact.scale
+    assert exact.at_examples <= 1e-12 * exact.scale
+
+
+def test_examples_are_one_right_input_a_class_and_some_wrong_ones(net: Network, data: Data) -> None:
+    examples = examine(net, data).examples
+    right = [e.chosen for e in examples if e.is_right]
+    assert right == sorted(set(right))
+    assert any(not e.is_right for e in examples)
+    assert all(e.runner_up not in (e.chosen, None) for e in examples)
+
+
+CASES: dict[str, Callable[[], tuple[Network, Data]]] = {
+    "smooth": lambda: (dense([(rand(6, 4), rand(6)), (rand(3, 6), None)], "softplus"), Data(rand(9, 4), None, "d")),
+    "one input and one output": lambda: (zoo.absolute_value(), Data(rand(5, 1), None, "d")),
+    "labels on one output": lambda: (zoo.absolute_value(), Data(rand(5, 1), torch.ones(5).long(), "d")),
+    "no gates": lambda: (dense([(rand(3, 4), None)]), Data(rand(4, 4), None, "d")),
+    "a single sample": lambda: (dense([(rand(3, 4), None), (rand(2, 3), None)]), Data(rand(1, 4), torch.tensor([0]), "d")),
+    "all units dead": lambda: (dense([(torch.zeros(3, 4), None), (rand(2, 3), None)]), Data(rand(4, 4), None, "d")),
+    "many steps": lambda: (zoo.sawtooth(14), Data(torch.rand(9, 1, generator=RANDOM), None, "d")),
+    "everything wrong": lambda: (dense([(torch.eye(2), None)]), Data(torch.eye(2), torch.tensor([1, 0]), "d")),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # raised within torch when it first differentiates
+def test_unusual_networks_get_a_page_too(case: str, tmp_path: Path) -> None:
+    net, data = CASES[case]()
+    text = write_report(net, data, tmp_path).read_text(encoding="utf-8")
+    Page(text)
+    assert "nan" not in text.lower().split("<main", 1)[1].split("base64")[0]
+    assert ("first-order" in text) == (not net.is_piecewise_linear)
+
+
+def test_maps_too_large_to_hold_are_left_out_in_words() -> None:
+    net = dense([(rand(20, 900), None), (rand(8000, 20), None)])  # 58 MB of weights for each example
+    subject = examine(net, Data(rand(12, 900), None, "d"))
+    assert set(subject.units.tolist()) == {c for e in subject.examples for c in e.classes}
+    assert "too many to hold" in SECTIONS[-1](subject).paragraphs[0]
+    assert subject.exactness.nearby <= 1e-12 * subject.exactness.scale
+
+
+def test_data_that_do_not_fit_leave_nothing_behind(tmp_path: Path, net: Network) -> None:
+    with pytest.raises(ShapeError):
+        write_report(net, Data(rand(3, 5), None, "d"), tmp_path / "out")
+    with pytest.raises(InputError, match="classes from 0 to 3"):
+        write_report(net, Data(rand(3, 64), torch.tensor([0, 1, 7]), "d"), tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_section_that_fails_midway_leaves_the_last_report_as_it_was(tmp_path: Path, net: Network, data: Data) -> None:
+    write_report(net, data.first(9), tmp_path / "out")
+    before = {p: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()}
+
+    def broken(subject: Subject) -> Section:
+        raise RuntimeError("no section today")
+
+    with pytest.raises(RuntimeError, match="no section today"):
+        write_report(net, data, tmp_path / "out", sections=(*SECTIONS, broken))
+    assert {p: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()} == before
+
+
+def test_a_new_report_replaces_the_old_one_and_keeps_foreign_files(tmp_path: Path, net: Network, data: Data) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    write_report(net, data, tmp_path)
+    first = (tmp_path / "report.json").read_text()
+    write_report(net, data.first(7), tmp_path)
+    assert (tmp_path / "report.json").read_text() != first
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert sorted(os.listdir(tmp_path)) == ["figures", "index.html", "notes.txt", "report.json"]
+
+
+# -- what it is made of
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "–"), (1234567, "1,234,567"), (-0.5, "−0.5"), (1.5e-14, "1.50e−14"), (2e9, "2.00e9"), (0.0, "0"), ("a-b", "a-b")],
+)
+def test_cells_read_well(value: object, text: str) -> None:
+    assert number(value) == text  # type: ignore[arg-type]
+
+
+def test_json_holds_no_infinite_numbers() -> None:
+    assert plain({"a": [float("nan"), float("inf"), 1.0], 2: (1,)}) == {"a": [None, None, 1.0], "2": [1]}
+
+
+def test_columns_of_numbers_are_aligned_right_but_never_the_first() -> None:
+    table = Table("t", ("name", "share", "shape"), (("9", "3.4%", "8 × 8"), ("11", "–", "100")))
+    assert table.aligned_right == (False, True, False)
+
+
+def interrupted(target: Path) -> None:
+    with write_atomically(target) as part:
+        part.write_text("half")
+        raise KeyboardInterrupt
+
+
+def with_a_figure(target: Path) -> None:
+    with write_directory_atomically(target) as part:
+        (part / "figures").mkdir()
+        (part / "figures" / "a.png").write_text("a")
+        (part / "index.html").write_text("new")
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "file.txt"
+    with write_atomically(target) as part:
+        part.write_text("one")
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(target)
+    assert target.read_text() == "one"
+    assert os.listdir(target.parent) == ["file.txt"]
+    with pytest.raises(FileError), write_atomically(tmp_path):
+        pass
+
+
+def test_a_directory_is_refused_where_files_stand_in_its_way(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "figures").write_text("x")
+    for target in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(FileError), write_directory_atomically(target):
+            pass
+    with pytest.raises(FileError, match="figures"):
+        with_a_figure(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == ["figures", "file"]
