@@ -15,7 +15,8 @@ from torch import Tensor
 
 from .. import steps
 from ..steps import Fixed
-from ._builder import Builder, Live, Operand
+from ._builder import Builder
+from ._program import Live, Operand
 
 Array = np.ndarray[Any, np.dtype[Any]]
 T = TypeVar("T")

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..gates import absolute, gate, hardsigmoid, leaky_relu, relu, threshold
-from ._builder import Live, Operand, as_live
 from ._onnx_call import Call, operator
+from ._program import Live, Operand, as_live
 
 # -- arithmetic
 

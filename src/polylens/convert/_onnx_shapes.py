@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._builder import Live, Operand, as_live
 from ._onnx_call import Call, operator
+from ._program import Live, Operand, as_live
 
 # -- shapes
 

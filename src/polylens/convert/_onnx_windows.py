@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..steps import Fixed, Scale
-from ._builder import Live
 from ._onnx_call import Call, operator
+from ._program import Live
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from ..errors import FileError, InputError, ShapeError
 from ..gates import Gate, absolute, clip, hardsigmoid, leaky_relu, relu
 from ..network import Network
-from ._builder import Builder, Live
+from ._builder import Builder
+from ._program import Live
 
 GateName = str | None
 _SMOOTH: dict[str, Callable[[Tensor], Tensor]] = {

@@ -17,8 +17,10 @@ from torch.export import ExportedProgram
 
 from ..errors import ConversionError, InputError, PolylensError, ShapeError, UnsupportedError
 from ..network import Network
-from ._aten import OPERATIONS, Arguments
-from ._builder import Builder, Live
+from . import _aten_operators, _aten_shapes, _aten_windows  # noqa: F401  (they register their operations)
+from ._aten_call import OPERATIONS, Arguments
+from ._builder import Builder
+from ._program import Live
 
 _SKIPPED = ("_assert", "sym_constrain")  # checks of the exporter that compute nothing
 _RECURRENT = {"lstm", "gru", "rnn_tanh", "rnn_relu"}  # PyTorch can unroll them, into a program nobody would recognise

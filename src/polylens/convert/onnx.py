@@ -19,8 +19,9 @@ from torch import Tensor
 from ..errors import FileError, PolylensError, UnsupportedError
 from ..network import Network
 from . import _onnx_operators, _onnx_shapes, _onnx_windows  # noqa: F401  (they fill the table)
-from ._builder import Builder, Live, Operand
+from ._builder import Builder
 from ._onnx_call import OPERATORS, Array, Call
+from ._program import Live, Operand
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto

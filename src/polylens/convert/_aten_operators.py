@@ -1,14 +1,8 @@
-"""The table of ATen operations: for each name, how its arguments become calls of the builder.
-
-Reductions, shapes and axes are passed on as the graph has them; the builder knows about the batch.
-"""
+"""ATen arithmetic, gates and smooth functions: how their arguments become calls of the builder."""
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,55 +11,9 @@ from torch.nn import functional as F
 
 from .. import gates
 from ..smooth import Smooth
-from ._builder import Builder, Live, Operand
-
-
-@dataclass(frozen=True, slots=True)
-class Arguments:
-    """The arguments of one operation by the names of its schema."""
-
-    given: dict[str, Any]
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self.given[name]
-        except KeyError:
-            raise AttributeError(name) from None
-
-    def first(self) -> Any:
-        """Return the first argument, which the schemas call self or input."""
-        return next(iter(self.given.values())) if "self" not in self.given else self.given["self"]
-
-    def has(self, name: str) -> bool:
-        """Say whether an argument is given and not None."""
-        return self.given.get(name) is not None
-
-
-Handler = Callable[[Builder, Arguments], Any]
-OPERATIONS: dict[str, Handler] = {}
-
-
-def operation(*names: str) -> Callable[[Handler], Handler]:
-    """Register a handler under the names of ATen operations."""
-
-    def register(handler: Handler) -> Handler:
-        OPERATIONS.update(dict.fromkeys(names, handler))
-        return handler
-
-    return register
-
-
-def operand(value: Any) -> Operand:
-    """Return a live value as it is, and a constant or number as a tensor in float64."""
-    return value if isinstance(value, Live) else torch.as_tensor(value, dtype=torch.float64)
-
-
-def listed(value: Any) -> list[int]:
-    """Return an integer or a sequence of them as a list."""
-    return [value] if isinstance(value, int) else list(value)
-
-
-# -- the identity
+from ._aten_call import Arguments, listed, operand, operation
+from ._builder import Builder
+from ._program import Live, Operand
 
 
 @operation("clone", "detach", "alias", "contiguous", "lift_fresh_copy", "lift_fresh", "_to_copy", "to", "type_as")
@@ -103,9 +51,6 @@ def _size(b: Builder, a: Arguments) -> int:
     return b.source_shape(a.self)[int(a.dim)]
 
 
-# -- affine
-
-
 @operation("linear")
 def _linear(b: Builder, a: Arguments) -> Live:
     if isinstance(a.weight, Live) or isinstance(a.bias, Live):
@@ -132,34 +77,6 @@ def _factors(left: Any, right: Any) -> tuple[Operand, Operand]:
 @operation("einsum")
 def _einsum(b: Builder, a: Arguments) -> Live:
     return b.einsum(a.equation, [operand(t) for t in a.tensors])
-
-
-@operation("conv1d", "conv2d", "conv3d")
-def _conv(b: Builder, a: Arguments) -> Live:
-    x, padding = a.input, a.padding
-    rank, dilation = a.weight.ndim - 2, listed(a.dilation)
-    if isinstance(padding, str):
-        total = [d * (k - 1) for d, k in zip(dilation * (rank if len(dilation) == 1 else 1), a.weight.shape[2:], strict=True)]
-        total = total if padding == "same" else [0] * rank
-        if any(t % 2 for t in total):
-            x = b.pad(x, [p for t in reversed(total) for p in (t // 2, t - t // 2)])
-            total = [0] * rank
-        padding = [t // 2 for t in total]
-    return b.convolution(x, a.weight, a.bias, listed(a.stride), listed(padding), dilation, groups=a.groups)
-
-
-@operation("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
-def _conv_transpose(b: Builder, a: Arguments) -> Live:
-    return b.convolution(a.input, a.weight, a.bias, *_window(a), True, listed(a.output_padding), a.groups)
-
-
-@operation("convolution", "_convolution")
-def _convolution(b: Builder, a: Arguments) -> Live:
-    return b.convolution(a.input, a.weight, a.bias, *_window(a), a.transposed, listed(a.output_padding), a.groups)
-
-
-def _window(a: Arguments) -> tuple[list[int], list[int], list[int]]:
-    return listed(a.stride), listed(a.padding), listed(a.dilation)
 
 
 @operation("batch_norm", "_native_batch_norm_legit_no_training", "native_batch_norm", "_native_batch_norm_legit_functional")
@@ -245,236 +162,6 @@ def _fixed(b: Builder, a: Arguments) -> Live:
     if name == "im2col":
         return b.fixed("unfold", F.unfold, x, **options)
     return b.fixed("fold", F.fold, x, output_size=tuple(a.output_size), **options)
-
-
-@operation("avg_pool1d", "avg_pool2d", "avg_pool3d")
-def _avg_pool(b: Builder, a: Arguments) -> Live:
-    pool = {"1": F.avg_pool1d, "2": F.avg_pool2d, "3": F.avg_pool3d}[b.where.split()[0][-2]]
-    options = {"kernel_size": tuple(a.kernel_size), "stride": tuple(a.stride) or tuple(a.kernel_size)}
-    options |= {"padding": tuple(a.padding), "ceil_mode": a.ceil_mode, "count_include_pad": a.count_include_pad}
-    if a.has("divisor_override"):
-        options["divisor_override"] = a.divisor_override
-    return b.fixed("avg_pool", pool, a.self, **options)
-
-
-@operation("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d")
-def _adaptive_avg_pool(b: Builder, a: Arguments) -> Live:
-    pools = {"1": F.adaptive_avg_pool1d, "2": F.adaptive_avg_pool2d, "3": F.adaptive_avg_pool3d}
-    return b.fixed("avg_pool", pools[b.where.split()[0][-2]], a.self, output_size=tuple(a.output_size))
-
-
-_MODES = {
-    "upsample_nearest": "nearest",
-    "_upsample_nearest_exact": "nearest-exact",
-    "upsample_linear": "linear",
-    "upsample_bilinear": "bilinear",
-    "upsample_trilinear": "trilinear",
-    "upsample_bicubic": "bicubic",
-}
-
-
-@operation(*(f"{name}{rank}d" for name in _MODES for rank in (1, 2, 3)))
-def _upsample(b: Builder, a: Arguments) -> Live:
-    name, rank = b.where.split()[0], len(a.first().shape) - 1
-    mode = _MODES[name.rstrip("d").rstrip("123")]
-    options: dict[str, Any] = {"mode": mode}
-    if a.has("align_corners"):
-        options["align_corners"] = a.align_corners
-    if a.has("scale_factors"):
-        options["scale_factor"] = tuple(a.scale_factors)
-    else:
-        options["size"] = tuple(a.output_size)
-        scales = [a.given.get(k) for k in (("scales",) if rank == 1 else ("scales_d", "scales_h", "scales_w")[-rank:])]
-        if all(s is not None for s in scales):
-            del options["size"]
-            options["scale_factor"] = tuple(scales)
-    return b.fixed("upsample", F.interpolate, a.first(), **options)
-
-
-# -- shapes
-
-
-@operation("view", "reshape", "_unsafe_view", "view_copy", "_reshape_copy")
-def _view(b: Builder, a: Arguments) -> Live:
-    return b.reshape(a.self, a.size if a.has("size") else a.shape)
-
-
-@operation("flatten")
-def _flatten(b: Builder, a: Arguments) -> Live:
-    shape = b.source_shape(a.self)
-    first, last = a.start_dim % len(shape), a.end_dim % len(shape)
-    return b.reshape(a.self, [*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :]])
-
-
-@operation("unflatten")
-def _unflatten(b: Builder, a: Arguments) -> Live:
-    shape, dim = b.source_shape(a.self), a.dim % a.self.rank
-    return b.reshape(a.self, [*shape[:dim], *_resolved(a.sizes, shape[dim]), *shape[dim + 1 :]])
-
-
-def _resolved(sizes: list[int], total: int) -> list[int]:
-    known = math.prod(s for s in sizes if s != -1)
-    return [total // known if s == -1 else s for s in sizes]
-
-
-@operation("permute", "permute_copy")
-def _permute(b: Builder, a: Arguments) -> Live:
-    return b.permute(a.self, a.dims)
-
-
-@operation("transpose", "swapaxes", "swapdims", "t", "numpy_T", "transpose_copy", "mT")
-def _transpose(b: Builder, a: Arguments) -> Live:
-    names = [k for k in ("dim0", "axis0") if k in a.given]
-    dims = list(range(a.self.rank))
-    i, j = (a.given[names[0]], a.given[names[0].replace("0", "1")]) if names else (-2, -1)
-    dims[i], dims[j] = dims[j], dims[i]
-    return b.permute(a.self, dims)
-
-
-@operation("movedim", "moveaxis")
-def _movedim(b: Builder, a: Arguments) -> Live:
-    order = torch.zeros([1] * a.self.rank)
-    sizes = torch.empty(tuple(range(1, order.ndim + 1)), device="meta")
-    return b.permute(a.self, [s - 1 for s in sizes.movedim(listed(a.source), listed(a.destination)).shape])
-
-
-@operation("squeeze", "squeeze_copy")
-def _squeeze(b: Builder, a: Arguments) -> Live:
-    return b.squeeze(a.self, listed(a.dim) if a.has("dim") else None)
-
-
-@operation("unsqueeze", "unsqueeze_copy")
-def _unsqueeze(b: Builder, a: Arguments) -> Live:
-    return b.unsqueeze(a.self, [a.dim])
-
-
-@operation("expand", "expand_copy")
-def _expand(b: Builder, a: Arguments) -> Live:
-    return b.expand(a.self, a.size)
-
-
-@operation("expand_as")
-def _expand_as(b: Builder, a: Arguments) -> Live:
-    return b.expand(a.self, b.source_shape(a.other) if isinstance(a.other, Live) else tuple(a.other.shape))
-
-
-@operation("repeat", "tile")
-def _repeat(b: Builder, a: Arguments) -> Live:
-    counts = list(a.repeats if a.has("repeats") else a.dims)
-    counts = [1] * (a.self.rank - len(counts)) + counts
-    if len(counts) > a.self.rank or (a.self.batched and counts[0] != 1):
-        b.refuse("repeats the batch", "keep the batch as it is")
-    inner = counts[1:] if a.self.batched else counts
-    return b.fixed("repeat", Tensor.repeat, a.self, repeats=(1, *inner))
-
-
-@operation("slice", "slice_copy")
-def _slice(b: Builder, a: Arguments) -> Live:
-    return b.slice(a.self, a.dim, a.start, a.end, a.step)
-
-
-@operation("narrow")
-def _narrow(b: Builder, a: Arguments) -> Live:
-    return b.slice(a.self, a.dim, a.start, a.start + a.length)
-
-
-@operation("select", "select_copy")
-def _select(b: Builder, a: Arguments) -> Live:
-    return b.select(a.self, a.dim, a.index)
-
-
-@operation("index_select")
-def _index_select(b: Builder, a: Arguments) -> Live:
-    return b.gather(a.self, a.dim, _indices(b, a.index))
-
-
-@operation("index", "_unsafe_index")
-def _index(b: Builder, a: Arguments) -> Live:
-    places = [(d, i) for d, i in enumerate(a.indices) if i is not None]
-    if len(places) != 1:
-        b.refuse("indexes several axes at once", "index one axis after the other")
-    dim, index = places[0]
-    index = _indices(b, index)
-    return b.gather(a.self, dim, index.nonzero().reshape(-1) if index.dtype == torch.bool else index)
-
-
-def _indices(b: Builder, index: Any) -> Tensor:
-    if isinstance(index, Live):
-        b.refuse("takes indices that depend on the input", "only constant indices keep the network piecewise linear")
-    return index
-
-
-@operation("slice_scatter")
-def _slice_scatter(b: Builder, a: Arguments) -> Live:
-    return b.assign_slice(operand(a.self), operand(a.src), a.dim, a.start, a.end, a.step)
-
-
-@operation("select_scatter")
-def _select_scatter(b: Builder, a: Arguments) -> Live:
-    return b.assign_select(operand(a.self), operand(a.src), a.dim, a.index)
-
-
-@operation("index_put")
-def _index_put(b: Builder, a: Arguments) -> Live:
-    places = [(d, i) for d, i in enumerate(a.indices) if i is not None]
-    if len(places) != 1 or a.accumulate or _indices(b, places[0][1]).ndim != 1:
-        b.refuse("assigns at several axes at once", "assign along one axis after the other")
-    dim, index = places[0]
-    index = index.nonzero().reshape(-1) if index.dtype == torch.bool else index
-    return b.assign_index(operand(a.self), operand(a.given["values"]), dim, index)
-
-
-@operation(
-    "split", "split_with_sizes", "chunk", "unsafe_chunk", "unsafe_split", "tensor_split", "split_copy", "split_with_sizes_copy"
-)
-def _split(b: Builder, a: Arguments) -> list[Live]:
-    size, name = b.source_shape(a.self)[a.dim], b.where.split()[0]
-    if name == "tensor_split" and a.has("indices"):
-        edges = [0, *a.indices, size]
-        return b.split(a.self, a.dim, [j - i for i, j in itertools.pairwise(edges)])
-    if name == "tensor_split":
-        return b.split(a.self, a.dim, [size // a.sections + (i < size % a.sections) for i in range(a.sections)])
-    if "chunk" in name:
-        each = -(-size // a.chunks)
-    elif a.has("split_sizes") or not isinstance(a.split_size, int):
-        return b.split(a.self, a.dim, a.split_sizes if a.has("split_sizes") else a.split_size)
-    else:
-        each = a.split_size
-    return b.split(a.self, a.dim, [min(each, size - start) for start in range(0, size, each)])
-
-
-@operation("unbind")
-def _unbind(b: Builder, a: Arguments) -> list[Live]:
-    return [b.select(a.self, a.dim, i) for i in range(b.source_shape(a.self)[a.dim])]
-
-
-@operation("cat", "concat", "concatenate")
-def _cat(b: Builder, a: Arguments) -> Live:
-    return b.concat([operand(t) for t in a.tensors], a.dim)
-
-
-@operation("stack")
-def _stack(b: Builder, a: Arguments) -> Live:
-    return b.stack([operand(t) for t in a.tensors], a.dim)
-
-
-@operation("hstack")
-def _hstack(b: Builder, a: Arguments) -> Live:
-    return b.concat([operand(t) for t in a.tensors], 1)
-
-
-@operation("constant_pad_nd", "pad")
-def _pad(b: Builder, a: Arguments) -> Live:
-    mode = a.given.get("mode", "constant")
-    return b.pad(a.self, a.pad, mode, float(a.given.get("value") or 0.0))
-
-
-@operation(*(f"{mode}_pad{rank}d" for mode in ("reflection", "replication") for rank in (1, 2, 3)))
-def _edge_pad(b: Builder, a: Arguments) -> Live:
-    return b.pad(a.self, a.padding, "reflect" if b.where.startswith("reflection") else "replicate")
-
-
-# -- gates and max-gates
 
 
 @operation("relu")
@@ -576,25 +263,6 @@ def _extreme(b: Builder, a: Arguments) -> Any:
 @operation("amax", "amin")
 def _reduce_extreme(b: Builder, a: Arguments) -> Live:
     return b.extreme(a.self, a.dim or None, a.keepdim, b.where.startswith("amax"))
-
-
-@operation(*(f"max_pool{rank}d{ending}" for rank in (1, 2, 3) for ending in ("", "_with_indices")))
-def _max_pool(b: Builder, a: Arguments) -> Any:
-    sizes = [listed(v) for v in (a.kernel_size, a.stride, a.padding, a.dilation)]
-    y = b.max_pool(a.self, sizes[0], sizes[1], sizes[2], sizes[3], a.ceil_mode)
-    return [y, None] if "with_indices" in b.where else y
-
-
-@operation("adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d")
-def _adaptive_max_pool(b: Builder, a: Arguments) -> list[Any]:
-    inner, outer = a.self.shape[1:], listed(a.output_size)
-    if any(i % o for i, o in zip(inner, outer, strict=True)):
-        b.refuse(f"pools {inner} to {tuple(outer)} with windows of different sizes", "use max-pooling with a fixed window")
-    size = [i // o for i, o in zip(inner, outer, strict=True)]
-    return [b.max_pool(a.self, size, size, [0], [1], ceil_mode=False), None]
-
-
-# -- smooth
 
 
 def _elu(x: Tensor, alpha: float, scale: float, input_scale: float) -> Tensor:
