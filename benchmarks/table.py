@@ -23,9 +23,15 @@ def claim(name: str) -> str:
 
 
 def headline(result: dict[str, Any]) -> str:
+    """Return what a benchmark says of itself, or its ratios by name."""
     if "headline" in result:
         return str(result["headline"])
-    return f"{result['ratio']:.2f} times ({result['ratio_min']:.2f} to {result['ratio_max']:.2f})"
+    named = {"": result} | {f"{name.replace('_', ' ')}: ": v for name, v in result.items() if isinstance(v, dict)}
+    return "; ".join(
+        f"{name}{v['ratio']:.2f} times ({v['ratio_min']:.2f} to {v['ratio_max']:.2f})"
+        for name, v in named.items()
+        if "ratio" in v
+    )
 
 
 def rows() -> str:
@@ -42,6 +48,8 @@ def rows() -> str:
 
 def filled(text: str) -> str:
     """Return the README with its measured rows renewed."""
+    if text.count(BEGIN) != 1 or text.count(END) != 1:
+        raise ValueError(f"README.md: expected one line {BEGIN!r} and one line {END!r}")
     head, _, rest = text.partition(BEGIN)
     return f"{head}{BEGIN}\n{rows()}\n{END}{rest.partition(END)[2]}"
 
