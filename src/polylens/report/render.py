@@ -67,6 +67,7 @@ def _save(drawing: Drawing, folder: Path) -> str:
     """Write the figure as PNG and SVG, and return the PNG as a data URI."""
     png, svg = folder / f"{drawing.name}.png", folder / f"{drawing.name}.svg"
     saved(drawing.figure, lambda figure: figure.savefig(png, dpi=_DPI))
+    drawing.figure.set_layout_engine("none")  # the layout that the PNG found; finding it again costs as much as drawing
     saved(drawing.figure, lambda figure: figure.savefig(svg, metadata={"Date": None}))
     return "data:image/png;base64," + base64.b64encode(png.read_bytes()).decode()
 
