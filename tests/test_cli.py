@@ -190,7 +190,7 @@ def real(*parts: str) -> str:
 def test_real_networks_are_reported_with_their_accuracy(
     model: str, data: str, accuracy: float, scaling: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = [real("nets", model), "--data", real(*data.split("/")), *scaling, "--limit", "500", "-o", str(tmp_path / "out")]
+    arguments = [real("nets", model), "--data", real(*data.split("/")), *scaling, "--limit", "200", "-o", str(tmp_path / "out")]
     assert main(["report", *arguments, "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert content["sections"]["performance"]["accuracy"] >= accuracy
