@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,9 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(page: Path, tmp_path: Path
         return
     monkeypatch.chdir(tmp_path)  # pages write files and import them
     monkeypatch.syspath_prepend(tmp_path)
+    for written in re.findall(r'Path\("(\w+)\.py"\)', code):  # another test may have imported its own module of that name
+        monkeypatch.setitem(sys.modules, written, types.ModuleType(written))
+        del sys.modules[written]
     exec(compile(code, str(page), "exec"), {"__name__": "__main__"})
 
 
