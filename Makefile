@@ -21,7 +21,7 @@ report: $(VENV)/.run ## the built-in digits network, looked at: report/index.htm
 
 test: $(VENV)/.test ## the whole test suite with doctests
 	@echo "==> pytest on 2 processes"
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --durations=10
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --durations=10
 
 check: $(VENV)/.lint ## formatting, lint, types
 	@echo "==> ruff format --check"

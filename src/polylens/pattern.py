@@ -245,9 +245,9 @@ class Patterns(Result):
 
 
 @final
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False, slots=True, repr=False)
 class Frequencies(Result):
-    """How often units are on their pieces: `counts`, one tensor (pieces, *shape) for each layer, out of `total`.
+    """How often units are on their pieces: `counts`, one tensor (pieces, *shape) for each of `layers`, out of `total`.
 
     A unit that was only ever on piece 0 is *dead* (for ReLU: never active), one that was only ever on another single
     piece is *always on*, every other one is *mixed*. All three are statements about the inputs that were counted.
@@ -256,6 +256,9 @@ class Frequencies(Result):
     layers: tuple[UnitLayer, ...]
     counts: tuple[Tensor, ...]
     total: int
+
+    def __repr__(self) -> str:
+        return f"Frequencies({self.total} inputs, {len(self.layers)} layers)"
 
     def active(self, name: str | int) -> Tensor:
         """Return the fraction of inputs for which each unit is off piece 0: (*shape), float64; for ReLU, P(active)."""

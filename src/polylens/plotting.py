@@ -200,7 +200,7 @@ def _(result: AffineMap, ax: Axes | None = None, label: str | None = None, color
     return ax
 
 
-# -- figures of several panels; they belong to nobody's session and are closed with their last reference
+# -- figures of several panels; no pyplot state knows them, and they go with their last reference
 
 
 def new_figure(width: float, height: float) -> Figure:
