@@ -5,10 +5,27 @@ from __future__ import annotations
 import html
 import importlib
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """How large a residue of rounding may be before it counts: `factor` times machine epsilon times the terms' size.
+
+    A comparison of a sum s = sum z_q v_q with 0 takes |s| <= factor * eps * sum |z_q v_q| as equal. The default leaves
+    room for some thousand roundings and stays decades below differences that anybody means.
+    """
+
+    factor: float = 4096.0
+
+    @property
+    def relative(self) -> float:
+        """The largest relative residue that counts as 0: about 1e-12."""
+        return self.factor * 2.0**-52
 
 
 class Result(ABC):

@@ -4,6 +4,7 @@ PolylensError
 ├── InputError (ValueError)              a value of the user's: NaN, integers, an empty batch, an unknown name
 │   └── ShapeError                       a tensor of the wrong shape
 ├── UnsupportedError (NotImplementedError)   an operation that no step can represent
+├── GeometryError (ValueError)           a question that the polytope does not answer: empty, unbounded, too many dimensions
 ├── SmoothError (ValueError)             an exact affine map was asked where the network is not piecewise linear
 ├── ConversionError (RuntimeError)       the converted program disagrees with its source
 └── FileError (ValueError)               missing, truncated or foreign files
@@ -25,6 +26,10 @@ class ShapeError(InputError):
 
 class UnsupportedError(PolylensError, NotImplementedError):
     """The source holds an operation that no step can represent."""
+
+
+class GeometryError(PolylensError, ValueError):
+    """The polytope is empty, unbounded or of too high a dimension for what was asked."""
 
 
 class SmoothError(PolylensError, ValueError):

@@ -1,0 +1,208 @@
+"""Polytopes `{x : A x <= b}`: convex, possibly empty, flat or unbounded; every row knows where it comes from.
+
+All geometry is in float64. What needs a solver (emptiness, facets, volume, samples) is a question for `geometry` and
+`facets`; here is what the definition alone answers, in closed form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, final
+
+import torch
+from torch import Tensor
+
+from ._check import ArrayLike, finite
+from ._types import Result
+from .errors import ShapeError
+
+DOMAIN = -1
+
+
+class RowOrigin(NamedTuple):
+    """Where a row comes from: crossing it takes `unit` of the layer `name` to `piece`.
+
+    The sides of a domain have the name "domain" and piece -1; their unit is the number of the side.
+    """
+
+    name: str
+    unit: int
+    piece: int
+
+
+@final
+@dataclass(frozen=True, eq=False, slots=True, repr=False)
+class Origins:
+    """The origins of many rows at once: `layer` indexes `names` (-1: the domain), `unit` and `piece` are as in RowOrigin."""
+
+    names: tuple[str, ...]
+    layer: Tensor
+    unit: Tensor
+    piece: Tensor
+
+    @classmethod
+    def of_domain(cls, rows: int) -> Origins:
+        """Return the origins of the sides of a domain."""
+        outside = torch.full((rows,), DOMAIN)
+        return cls((), outside, torch.arange(rows), outside)
+
+    def __len__(self) -> int:
+        return len(self.layer)
+
+    def __getitem__(self, row: int) -> RowOrigin:
+        layer = int(self.layer[row])
+        return RowOrigin(self.names[layer] if layer >= 0 else "domain", int(self.unit[row]), int(self.piece[row]))
+
+    def select(self, rows: Tensor) -> Origins:
+        """Return the origins of some rows."""
+        return Origins(self.names, self.layer[rows], self.unit[rows], self.piece[rows])
+
+    def join(self, other: Origins) -> Origins:
+        """Return the origins of these rows followed by the other's."""
+        names = (*self.names, *(n for n in other.names if n not in self.names))
+        renamed = torch.tensor([names.index(n) for n in other.names] or [DOMAIN])
+        layer = torch.where(other.layer >= 0, renamed[other.layer.clamp(min=0)], DOMAIN)
+        joined = [torch.cat([a, b]) for a, b in ((self.layer, layer), (self.unit, other.unit), (self.piece, other.piece))]
+        return Origins(names, *joined)
+
+
+class Exit(NamedTuple):
+    """Where rays leave a polytope: the parameter t >= 0 of x + t v (infinite if they never do) and the row, -1 if none."""
+
+    t: Tensor
+    row: Tensor
+
+
+class Closest(NamedTuple):
+    """The distance from points to the nearest hyperplane of a polytope, and its row (-1 where there is none)."""
+
+    distance: Tensor
+    row: Tensor
+
+
+@final
+@dataclass(frozen=True, eq=False, slots=True, repr=False)
+class Polytope(Result):
+    """The set {x in R^dim : matrix x <= bound}, with the rows' `origins`.
+
+    `matrix` (rows, dim), `bound` (rows,), float64 on the CPU. No rows means the whole space. A row of zeros says
+    nothing when its bound is at least 0 and makes the polytope empty otherwise.
+
+    Raises: ShapeError when the shapes do not fit; InputError for NaN or infinity.
+    """
+
+    matrix: Tensor
+    bound: Tensor
+    origins: Origins
+
+    def __post_init__(self) -> None:
+        rows = len(self.matrix) if self.matrix.ndim == 2 else -1
+        if rows < 0 or self.bound.shape != (rows,) or len(self.origins) != rows:
+            raise ShapeError(
+                "polytope: expected matrix (rows, dim), bound (rows,) and as many origins; got"
+                f" {tuple(self.matrix.shape)}, {tuple(self.bound.shape)} and {len(self.origins)}"
+            )
+        finite(self.matrix, "polytope.matrix")
+        finite(self.bound, "polytope.bound")
+
+    # -- makers
+
+    @classmethod
+    def of(cls, matrix: ArrayLike, bound: ArrayLike) -> Polytope:
+        """Return {x : matrix x <= bound} from arrays or nested lists; its rows are sides of a domain."""
+        a, b = (torch.as_tensor(v, dtype=torch.float64) for v in (matrix, bound))
+        return cls(a, b, Origins.of_domain(len(b) if b.ndim else 0))
+
+    @classmethod
+    def box(cls, low: ArrayLike, high: ArrayLike) -> Polytope:
+        """Return {x : low <= x <= high}; infinite sides have no row. Rows: upper sides first, then lower sides."""
+        low, high = (torch.as_tensor(v, dtype=torch.float64).reshape(-1) for v in (low, high))
+        if low.shape != high.shape:
+            raise ShapeError(f"box: expected low and high of one shape; got {tuple(low.shape)} and {tuple(high.shape)}")
+        eye = torch.eye(len(low), dtype=torch.float64)
+        matrix, bound = torch.cat([eye, -eye]), torch.cat([high, -low])
+        kept = ~(bound == torch.inf)
+        return cls(matrix[kept], bound[kept], Origins.of_domain(2 * len(low)).select(torch.nonzero(kept).reshape(-1)))
+
+    @classmethod
+    def simplex(cls, dim: int) -> Polytope:
+        """Return {x >= 0, sum x <= 1}, of volume 1 / dim!."""
+        eye = torch.eye(dim, dtype=torch.float64)
+        return cls.of(torch.cat([-eye, torch.ones(1, dim, dtype=torch.float64)]), [0.0] * dim + [1.0])
+
+    @classmethod
+    def cross_polytope(cls, dim: int) -> Polytope:
+        """Return {x : |x|_1 <= 1}, with 2^dim rows, of volume 2^dim / dim!."""
+        signs = torch.cartesian_prod(*[torch.tensor([1.0, -1.0], dtype=torch.float64)] * dim).reshape(-1, dim)
+        return cls.of(signs, torch.ones(len(signs)))
+
+    # -- what the definition answers
+
+    @property
+    def dim(self) -> int:
+        """The dimension of the space, not of the set."""
+        return self.matrix.shape[1]
+
+    def __len__(self) -> int:
+        return len(self.bound)
+
+    def __and__(self, other: Polytope) -> Polytope:
+        """Return the intersection: the rows of both."""
+        if self.dim != other.dim:
+            raise ShapeError(f"intersection: expected equal dimensions; got {self.dim} and {other.dim}")
+        matrix, bound = torch.cat([self.matrix, other.matrix]), torch.cat([self.bound, other.bound])
+        return Polytope(matrix, bound, self.origins.join(other.origins))
+
+    def select(self, rows: Tensor | Sequence[int]) -> Polytope:
+        """Return the polytope of some rows (positions or a mask)."""
+        rows = torch.as_tensor(rows)
+        rows = torch.nonzero(rows).reshape(-1) if rows.dtype == torch.bool else rows.long()
+        return Polytope(self.matrix[rows], self.bound[rows], self.origins.select(rows))
+
+    def slack(self, x: ArrayLike) -> Tensor:
+        """Return bound - matrix x: (rows,) for a point (dim,), (batch, rows) for points (batch, dim)."""
+        return self.bound - self._points(x) @ self.matrix.T
+
+    def contains(self, x: ArrayLike, tol: float = 0.0) -> Tensor:
+        """Return whether points lie in the polytope, or outside by at most `tol` in the distance to each hyperplane."""
+        return (self.slack(x) >= -tol * torch.linalg.vector_norm(self.matrix, dim=1)).all(-1)
+
+    def distance_to_boundary(self, x: ArrayLike) -> Closest:
+        """Return the distance from points inside to the nearest hyperplane: () or (batch,), in units of x.
+
+        Points outside get a negative distance: how far the most violated row is. Rows of zeros are never near.
+        """
+        norms = torch.linalg.vector_norm(self.matrix, dim=1)
+        return _least(torch.where(norms > 0, self.slack(x) / norms, torch.inf))
+
+    def ray_exit(self, x: ArrayLike, v: ArrayLike) -> Exit:
+        """Return where the rays x + t v, t >= 0, from points inside first meet a row from within."""
+        speed = self._points(v) @ self.matrix.T
+        return Exit(*_least(torch.where(speed > 0, self.slack(x).clamp(min=0) / speed, torch.inf)))
+
+    def _points(self, x: ArrayLike) -> Tensor:
+        points = torch.as_tensor(x, dtype=torch.float64)
+        if points.ndim not in (1, 2) or points.shape[-1] != self.dim:
+            raise ShapeError(f"points: expected shape ({self.dim},) or (batch, {self.dim}); got {tuple(points.shape)}")
+        return points
+
+    def __repr__(self) -> str:
+        return f"Polytope({len(self)} rows in dimension {self.dim})"
+
+    def summary(self) -> str:
+        names = [*self.origins.names, "domain"]
+        counts = {n: int((self.origins.layer == (k if k < len(names) - 1 else DOMAIN)).sum()) for k, n in enumerate(names)}
+        return "\n".join([repr(self), *(f"  {n} rows from {name}" for name, n in counts.items() if n)])
+
+    def to_dict(self) -> dict[str, Any]:
+        rows = [self.origins[i]._asdict() for i in range(len(self))]
+        return {"dim": self.dim, "matrix": self.matrix.tolist(), "bound": self.bound.tolist(), "origins": rows}
+
+
+def _least(values: Tensor) -> Closest:
+    """Return the least entry along the last axis and its position, infinity and -1 where there is none."""
+    if values.shape[-1] == 0:
+        return Closest(values.new_full(values.shape[:-1], torch.inf), torch.full(values.shape[:-1], -1))
+    least, row = values.min(-1)
+    return Closest(least, torch.where(least < torch.inf, row, -1))
