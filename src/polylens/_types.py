@@ -1,4 +1,7 @@
-"""What every result has in common: `summary()` in words, `to_dict()` in plain types, `plot()` as matplotlib Axes."""
+"""What every result has in common: `summary()` in words, `to_dict()` in plain types, `plot()` as matplotlib Axes.
+
+With it, the words of numerical answers: how large a residue counts (`Tolerance`), and what was proven (`Status`).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import html
 import importlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,6 +30,15 @@ class Tolerance:
     def relative(self) -> float:
         """The largest relative residue that counts as 0: about 1e-12."""
         return self.factor * 2.0**-52
+
+
+class Status(Enum):
+    """What is proven about a linear program; each but UNDECIDED comes with data that prove it."""
+
+    OPTIMAL = "optimal"
+    UNBOUNDED = "unbounded"
+    INFEASIBLE = "infeasible"
+    UNDECIDED = "undecided"
 
 
 class Result(ABC):
