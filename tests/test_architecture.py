@@ -23,6 +23,7 @@ LAYERS: tuple[set[str], ...] = (
     {"gates"},
     {"smooth"},
     {"network"},
+    {"local"},
     {"linearise"},
     {"convert", "data"},
     {"zoo"},

@@ -12,7 +12,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import NamedTuple, final
 
 import torch
 from torch import Tensor
@@ -21,8 +21,26 @@ from torch.nn import functional as F
 from .steps import LinearAt, Shape, Step, flat
 
 
+class Walls(NamedTuple):
+    """What keeps units on their pieces: z[plus] - z[minus] <= bound for the flattened input z; -1 stands for nothing.
+
+    Behind wall k the unit `unit[k]` is on the piece `beyond[k]`. All are of shape (walls,).
+    """
+
+    unit: Tensor
+    plus: Tensor
+    minus: Tensor
+    bound: Tensor
+    beyond: Tensor
+
+    def values(self, z: Tensor) -> Tensor:
+        """Return z[plus] - z[minus] along the last axis of z (..., inputs)."""
+        z = torch.cat([z, z.new_zeros(*z.shape[:-1], 1)], -1)  # the entry that position -1 means
+        return z[..., self.plus] - z[..., self.minus]
+
+
 class Choice(Step):
-    """A step that is on one of finitely many pieces, each of them affine: `pieces` says which, `at` gives the map."""
+    """A step that is on one of finitely many pieces, each of them affine."""
 
     __slots__ = ()
 
@@ -36,8 +54,20 @@ class Choice(Step):
         """Return which piece every unit is on: bool for two pieces, integers otherwise; shape of the output."""
 
     @abstractmethod
+    def on(self, pieces: Tensor, shape: Shape) -> LinearAt:
+        """Return the affine map that the step is on the given pieces, for inputs of the given shape."""
+
     def at(self, *inputs: Tensor) -> LinearAt:
         """Return the affine map that the step is near a batch of inputs."""
+        return self.on(self.pieces(*inputs), tuple(inputs[0].shape[1:]))
+
+    @abstractmethod
+    def walls(self, pieces: Tensor, shape: Shape) -> Walls:
+        """Return the inequalities on the input of one sample that hold on the given pieces (of one sample)."""
+
+    @abstractmethod
+    def pieces_towards(self, z: Tensor, dz: Tensor, tol: float) -> Tensor:
+        """Return the pieces of one sample just behind z in the direction dz: what ties within `tol` goes by dz."""
 
 
 @final
@@ -87,12 +117,27 @@ class Gate(Choice):
             return inputs[0] > self.breakpoints[0]
         return sum((inputs[0] > t for t in self.breakpoints), torch.zeros_like(inputs[0], dtype=torch.uint8))
 
-    def at(self, *inputs: Tensor) -> Diagonal:
+    def on(self, pieces: Tensor, shape: Shape) -> Diagonal:
         if self.kind == "relu":
-            return Diagonal((inputs[0] > 0).to(inputs[0].dtype), None)
-        slope, intercept = self._coefficients(inputs[0])
-        shape = inputs[0].shape
-        return Diagonal(slope.expand(shape), intercept.expand(shape) if bool(self.intercepts.any()) else None)
+            return Diagonal(pieces.to(self.slopes), None)
+        slope, intercept = self.slopes[0].expand(pieces.shape), self.intercepts[0].expand(pieces.shape)
+        for k in range(1, self.num_pieces):
+            slope = torch.where(pieces == k, self.slopes[k], slope)
+            intercept = torch.where(pieces == k, self.intercepts[k], intercept)
+        return Diagonal(slope, intercept if bool(self.intercepts.any()) else None)
+
+    def walls(self, pieces: Tensor, shape: Shape) -> Walls:
+        piece = flat(pieces.long(), 0).reshape(-1)
+        limits = self.breakpoints.expand(len(self.breakpoints), *shape).reshape(len(self.breakpoints), -1)
+        units, none = torch.arange(len(piece)), torch.full((len(piece),), -1)
+        above, below = piece < len(limits), piece > 0
+        upper = Walls(units, units, none, limits[piece.clamp(max=len(limits) - 1), units], piece + 1)
+        lower = Walls(units, none, units, -limits[(piece - 1).clamp(min=0), units], piece - 1)
+        return Walls(*(torch.cat([u[above], v[below]]) for u, v in zip(upper, lower, strict=True)))
+
+    def pieces_towards(self, z: Tensor, dz: Tensor, tol: float) -> Tensor:
+        gap = z - self.breakpoints.expand(len(self.breakpoints), *z.shape)
+        return ((gap > tol) | ((gap >= -tol) & (dz > 0))).sum(0)
 
     def _coefficients(self, z: Tensor) -> tuple[Tensor, Tensor]:
         slope, intercept = self.slopes[0], self.intercepts[0]
@@ -125,9 +170,42 @@ class Select(LinearAt):
         return (image.reshape(*rows.shape[:2], *shapes[0]),)
 
 
+class MaxGate(Choice):
+    """A choice of the largest (or smallest) among candidates; its piece is the winner's position among them."""
+
+    __slots__ = ()
+
+    largest: bool = True
+
+    @abstractmethod
+    def candidates(self, shape: Shape) -> Tensor:
+        """Return the candidates of every output as positions in the flattened sample: (outputs, pieces), -1 for none."""
+
+    def on(self, pieces: Tensor, shape: Shape) -> Select:
+        table = self.candidates(shape).to(pieces.device)
+        chosen = flat(pieces.long(), 1)
+        return Select(table[torch.arange(len(table), device=table.device), chosen], tuple(pieces.shape[1:]))
+
+    def walls(self, pieces: Tensor, shape: Shape) -> Walls:
+        table, piece = self.candidates(shape), pieces.long().reshape(-1)
+        winner = table[torch.arange(len(table)), piece]
+        unit, rival = torch.nonzero((table >= 0) & (torch.arange(table.shape[1]) != piece[:, None]), as_tuple=True)
+        sides = (table[unit, rival], winner[unit])
+        plus, minus = sides if self.largest else sides[::-1]
+        return Walls(unit, plus, minus, torch.zeros(len(unit), dtype=torch.float64), rival)
+
+    def pieces_towards(self, z: Tensor, dz: Tensor, tol: float) -> Tensor:
+        table, sign = self.candidates(tuple(z.shape)), 1.0 if self.largest else -1.0
+        value, speed = (sign * t.reshape(-1)[table] for t in (z, dz))
+        value = torch.where(table >= 0, value, -torch.inf)
+        leads = value >= value.amax(1, keepdim=True) - tol
+        winner = torch.where(leads, speed, -torch.inf).max(1).indices
+        return winner.reshape(self.apply(z[None]).shape[1:])
+
+
 @final
 @dataclass(frozen=True, eq=False, slots=True)
-class MaxPool(Choice):
+class MaxPool(MaxGate):
     """Max-pooling over the last 1, 2 or 3 axes; a unit's piece is the winner's position in its window, row by row."""
 
     size: tuple[int, ...]
@@ -164,18 +242,31 @@ class MaxPool(Choice):
             position = position * self.size[i] + inside
         return position
 
-    def at(self, *inputs: Tensor) -> Select:
-        y, winner = self._pool(inputs[0])
-        plane = math.prod(inputs[0].shape[inputs[0].ndim - len(self.size) :])
-        planes = winner.flatten(1, winner.ndim - len(self.size) - 1)
-        base = torch.arange(planes.shape[1], device=winner.device) * plane
-        index = planes.flatten(2) + base[:, None]
-        return Select(flat(index, 1), tuple(y.shape[1:]))
+    def candidates(self, shape: Shape) -> Tensor:
+        rank = len(self.size)
+        places = torch.zeros(1, 1, dtype=torch.long)
+        inside = torch.ones(1, 1, dtype=torch.bool)
+        for i, length in enumerate(shape[len(shape) - rank :]):
+            corner = torch.arange(self._output_length(i, length)) * self.stride[i] - self.padding[i]
+            here = corner[:, None] + torch.arange(self.size[i]) * self.dilation[i]
+            places, inside = (
+                _outer(places * length, here, torch.add),
+                _outer(inside, (here >= 0) & (here < length), torch.logical_and),
+            )
+        plane = math.prod(shape[len(shape) - rank :])
+        base = torch.arange(math.prod(shape[: len(shape) - rank])) * plane
+        return torch.where(inside, base[:, None, None] + places, -1).reshape(-1, places.shape[-1])
+
+    def _output_length(self, axis: int, length: int) -> int:
+        spare = length + 2 * self.padding[axis] - self.dilation[axis] * (self.size[axis] - 1) - 1
+        count = (-(-spare // self.stride[axis]) if self.ceil_mode else spare // self.stride[axis]) + 1
+        starts_outside = (count - 1) * self.stride[axis] >= length + self.padding[axis]
+        return count - 1 if self.ceil_mode and starts_outside else count
 
 
 @final
 @dataclass(frozen=True, eq=False, slots=True)
-class ReduceMax(Choice):
+class ReduceMax(MaxGate):
     """The largest (or smallest) entry along one axis, which is removed; a unit's piece is the winner's position."""
 
     dim: int
@@ -197,11 +288,14 @@ class ReduceMax(Choice):
         winner = self._winner(inputs[0])
         return winner.bool() if self.length == 2 else winner
 
-    def at(self, *inputs: Tensor) -> Select:
-        x, winner = inputs[0], self._winner(inputs[0])
-        positions = torch.arange(math.prod(x.shape[1:]), device=x.device).reshape(x.shape[1:])
-        index = positions.expand(x.shape).gather(self.dim, winner.unsqueeze(self.dim))
-        return Select(flat(index.squeeze(self.dim), 1), tuple(winner.shape[1:]))
+    def candidates(self, shape: Shape) -> Tensor:
+        positions = torch.arange(math.prod(shape)).reshape(shape)
+        return positions.movedim(self.dim - 1, -1).reshape(-1, self.length)
+
+
+def _outer(a: Tensor, b: Tensor, combine: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Combine (m, p) with (n, q) to (m n, p q), the last of both varying fastest."""
+    return combine(a[:, None, :, None], b[None, :, None, :]).reshape(len(a) * len(b), -1)
 
 
 # The gates by name: breakpoints, slopes and intercepts as numbers or as tensors that broadcast against one sample.

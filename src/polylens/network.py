@@ -18,7 +18,7 @@ from ._check import ArrayLike, as_tensor, batches, finite, floating, is_batch
 from ._progress import progress
 from ._types import Result
 from .errors import InputError
-from .gates import Choice, MaxPool, ReduceMax
+from .gates import Choice, MaxGate
 from .pattern import Patterns, UnitLayer
 from .smooth import Smooth
 from .steps import Affine, Shape, Step
@@ -86,9 +86,7 @@ class Network(Result):
     def num_units(self) -> int:
         """How many units pass through elementwise gates; the windows of max-gates are not counted."""
         kinds = [node.step for node in self.nodes if has_pattern(node.step)]
-        return sum(
-            gate.num_units for gate, step in zip(self.gates, kinds, strict=True) if not isinstance(step, MaxPool | ReduceMax)
-        )
+        return sum(gate.num_units for gate, step in zip(self.gates, kinds, strict=True) if not isinstance(step, MaxGate))
 
     @cached_property
     def smooth_steps(self) -> tuple[Node, ...]:
