@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polylens import Patterns, UnitLayer, dense, patterns
+from polylens import Patterns, UnitLayer, dense, load, patterns
 from polylens.errors import InputError
 
 
@@ -132,3 +132,14 @@ def test_networks_without_gates_have_empty_patterns() -> None:
     assert p.distances().tolist() == [[0] * 4] * 4
     assert len(p.unique().patterns) == 1
     assert p.frequencies().units() == []
+
+
+def test_units_and_windows_of_max_gates_are_counted_apart() -> None:
+    module = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.ReLU(), torch.nn.MaxPool2d(2), torch.nn.Flatten())
+    net = load(module.eval(), torch.randn(1, 1, 6, 6))
+    p = patterns(net, torch.randn(3, 1, 6, 6))
+    assert [layer.is_max for layer in p.layers] == [False, True]
+    assert (p.num_units, p.num_windows) == (net.num_units, 8) == (32, 8)
+    assert repr(p) == "Patterns(3 inputs, 32 units and 8 windows, 2 layers)"
+    assert p.layer(0).summary().startswith("3 patterns of 32 units, ")
+    assert {"num_units": 32, "num_windows": 8}.items() <= p.to_dict().items()

@@ -77,7 +77,7 @@ class Network(Result):
     def gates(self) -> tuple[UnitLayer, ...]:
         """The layers that have a pattern, in order: gates, max-gates and smooth activations."""
         return tuple(
-            UnitLayer(node.name, node.step.kind, node.shape, node.step.num_pieces)
+            UnitLayer(node.name, node.step.kind, node.shape, node.step.num_pieces, isinstance(node.step, MaxGate))
             for node in self.nodes
             if has_pattern(node.step)
         )
@@ -85,8 +85,7 @@ class Network(Result):
     @cached_property
     def num_units(self) -> int:
         """How many units pass through elementwise gates; the windows of max-gates are not counted."""
-        kinds = [node.step for node in self.nodes if has_pattern(node.step)]
-        return sum(gate.num_units for gate, step in zip(self.gates, kinds, strict=True) if not isinstance(step, MaxGate))
+        return sum(gate.num_units for gate in self.gates if not gate.is_max)
 
     @cached_property
     def smooth_steps(self) -> tuple[Node, ...]:

@@ -26,16 +26,20 @@ _BLOCK = 1 << 24  # bytes of temporaries per block of the loops below
 @final
 @dataclass(frozen=True, slots=True)
 class UnitLayer:
-    """The units behind one gate: its name, kind, the shape of one sample, and how many pieces a unit has."""
+    """What one gate chooses: its name, kind, the shape of one sample, how many pieces there are to choose from.
+
+    The entries are units, or windows where the layer is a max-gate (`is_max`); packing treats both alike.
+    """
 
     name: str
     kind: str
     shape: tuple[int, ...]
     num_pieces: int = 2
+    is_max: bool = False
 
     @property
     def num_units(self) -> int:
-        """How many units the layer has."""
+        """How many units the layer has, or windows if it is a max-gate."""
         return math.prod(self.shape)
 
     @property
@@ -142,12 +146,17 @@ class Patterns(Result):
         return hash((self.layers, self.packed.numpy().tobytes()))
 
     def __repr__(self) -> str:
-        return f"Patterns({len(self)} inputs, {self.num_units} units, {len(self.layers)} layers)"
+        return f"Patterns({len(self)} inputs, {self._size()}, {len(self.layers)} layers)"
 
     @property
     def num_units(self) -> int:
-        """How many units one pattern covers."""
-        return sum(layer.num_units for layer in self.layers)
+        """How many units one pattern covers; the windows of max-gates are counted apart."""
+        return sum(layer.num_units for layer in self.layers if not layer.is_max)
+
+    @property
+    def num_windows(self) -> int:
+        """How many windows of max-gates one pattern covers."""
+        return sum(layer.num_units for layer in self.layers if layer.is_max)
 
     def layer(self, *names: str | int) -> Patterns:
         """Return the patterns of the named layers alone (names as in `layers`, or positions), without a copy for one.
@@ -212,13 +221,17 @@ class Patterns(Result):
         return Frequencies(self.layers, tuple(counts), len(self))
 
     def summary(self) -> str:
-        lines = [f"{len(self)} patterns of {self.num_units} units, {len(self.unique().patterns)} of them distinct"]
+        lines = [f"{len(self)} patterns of {self._size()}, {len(self.unique().patterns)} of them distinct"]
         lines += [f"  {layer.name}: {layer.kind}, shape {layer.shape}" for layer in self.layers]
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
         layers = [{"name": a.name, "kind": a.kind, "shape": list(a.shape), "pieces": a.num_pieces} for a in self.layers]
-        return {"count": len(self), "num_units": self.num_units, "distinct": len(self.unique().patterns), "layers": layers}
+        sizes = {"num_units": self.num_units, "num_windows": self.num_windows}
+        return {"count": len(self), **sizes, "distinct": len(self.unique().patterns), "layers": layers}
+
+    def _size(self) -> str:
+        return f"{self.num_units} units" + (f" and {self.num_windows} windows" if self.num_windows else "")
 
     def _columns(self, i: int) -> slice:
         start = sum(layer.num_bytes for layer in self.layers[:i])
