@@ -1,8 +1,8 @@
-"""The `.pt2` door: saved exported programs, looked into before PyTorch reads them.
+"""The `.pt2` door: saved exported programs, taken apart and put together again before PyTorch reads them.
 
-Loading such an archive can run code in four ways: tensors and objects kept as pickles, example inputs that PyTorch
-unpickles in full when the safe way fails, compiled libraries, and symbolic sizes that are evaluated as expressions.
-Everything of that kind is refused first.
+PyTorch's own reader can run what an archive brings: pickled weights, objects and example inputs, compiled libraries,
+guards and symbolic sizes kept as Python source, tree specifications that name modules to import. So nothing is handed to
+it but a new archive in memory, which holds what was checked here: a graph of tensor operations and plain tensors.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import pickle
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,102 +24,149 @@ from ..network import Network
 from .factory import load_tensors
 from .module import from_exported
 
-_HARMLESS = re.compile(
-    r"(.*/)?(archive_format|archive_version|byteorder|version|\.data/(version|serialization_id)|\.format_version)$"
-)
-_TENSOR_BYTES = re.compile(r".*/data/(weights/weight_\d+|constants/tensor_\d+)$")
-_SAFE_PICKLES = re.compile(r"(.*/)?(data/(sample_inputs|weights|constants)/[^/]*\.pt|serialized_[a-z_]*\.pt)$")
+_PLAIN = re.compile(r"archive_format|archive_version|byteorder|\.data/(version|serialization_id)|\.format_version|version")
+_TENSOR_BYTES = re.compile(r"data/(weights/weight_\d+|constants/tensor_\d+)")
+_EXAMPLES = re.compile(r"data/sample_inputs/\w+\.pt")
+_JSON = re.compile(r"models/\w+\.json|data/(weights|constants)/\w+_config\.json")
 _TARGET = re.compile(
-    r"(torch\.ops\.(aten|prims|higher_order)\.|_operator\.|math\.|torch\.sym_|<built-in function)[\w. <>-]*>?$"
+    r"torch\.ops\.(aten|prims)\.(?!from_file)\w+\.\w+"
+    r"|_operator\.(add|sub|mul|floordiv|truediv|mod|neg|pow|eq|ne|lt|le|gt|ge|and_|or_|getitem)"
+    r"|math\.(ceil|floor|trunc)|torch\.sym_(int|float|max|min|not|ite|sum)"
 )
-_SYMBOLS = re.compile(
-    r"([su]\d+|zuf\d+|Max|Min|Mod|FloorDiv|CeilDiv|PythonMod|Eq|Ne|Lt|Le|Gt|Ge|And|Or|Not|Identity|Integer|Add|Mul|Pow|oo|int_oo|\d+)$"
+_SIZE_WORDS = re.compile(
+    r"[su]\d+|zuf\d+|\d+|Max|Min|Mod|FloorDiv|CeilDiv|PythonMod|Eq|Ne|Lt|Le|Gt|Ge|And|Or|Not|Identity|Integer|Add|Mul|Pow|oo|int_oo"
 )
+_TREES = {None, "builtins.tuple", "builtins.list", "builtins.dict"}
 
 
 def read_pt2(path: Path) -> Network:
-    """Return the network of a `.pt2` file written by `torch.export.save`.
+    """Return the network of a `.pt2` file written by `torch.export.save` of PyTorch 2.8 or newer.
 
     Raises:
-        UnsafeFileError: the archive carries pickled or custom objects, compiled code, or expressions that are not sizes.
+        UnsafeFileError: the archive carries pickled or custom objects, compiled code, expressions that are not sizes,
+            operations on other than tensors, or two entries of one name.
         FileError: it is truncated or not such an archive.
         UnsupportedError, ConversionError: as for modules.
     """
-    inspect(path)
+    safe = rebuilt(path)
     try:
-        program = torch.export.load(str(path))
-    except (RuntimeError, ValueError, KeyError, AssertionError, TypeError, AttributeError) as error:
-        line = (str(error).splitlines() or ["no message"])[0]
+        program = torch.export.load(io.BytesIO(safe))
+        return from_exported(program, path.name)
+    except (AssertionError, KeyError, AttributeError, TypeError, IndexError, RuntimeError) as error:
+        if isinstance(error, NotImplementedError):
+            raise
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise FileError(
             f"{path}: expected a program saved by torch.export.save with this or an older PyTorch; {line}"
         ) from error
-    return from_exported(program, path.name)
 
 
-def inspect(path: Path) -> None:
-    """Raise UnsafeFileError or FileError unless loading the archive can run nothing of its own."""
+def rebuilt(path: Path) -> bytes:
+    """Return a new archive with the checked parts of an old one, or raise UnsafeFileError or FileError."""
+    buffer = io.BytesIO()
     try:
-        with zipfile.ZipFile(path) as archive:
-            for entry in archive.infolist():
-                _inspect_entry(path, entry.filename, archive)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+        with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as old, zipfile.ZipFile(buffer, "w") as new:
+            entries = [e for e in old.infolist() if not e.is_dir()]
+            names = [e.filename.lower() for e in entries]
+            if len(set(names)) != len(names):
+                _unsafe(path, "it holds two entries of one name")
+            for entry in entries:
+                root, _, name = entry.filename.partition("/")
+                new.writestr(f"program/{name}" if name else root, _checked(path, name or root, old.read(entry)))
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, RecursionError) as error:
+        if isinstance(error, UnsafeFileError | FileError):
+            raise
         raise FileError(f"{path}: expected a .pt2 archive, which is a zip file; {error}; save the program again") from None
-
-
-def _inspect_entry(path: Path, name: str, archive: zipfile.ZipFile) -> None:
-    if name.endswith("/") or _HARMLESS.match(name) or _TENSOR_BYTES.match(name):
-        return
-    if name.endswith(".json"):
-        _inspect_json(path, name, archive.read(name))
-    elif _SAFE_PICKLES.match(name):
-        _inspect_tensors(path, name, archive.read(name))
-    else:
-        _unsafe(path, f"it holds {name}, which is neither tensors nor a graph")
+    return buffer.getvalue()
 
 
 def _unsafe(path: Path, problem: str) -> NoReturn:
     raise UnsafeFileError(f"{path}: {problem}; loading it could run code, so it was not loaded; export the model yourself")
 
 
-def _inspect_tensors(path: Path, name: str, content: bytes) -> None:
-    """A file that the restricted unpickler accepts holds tensors only; it runs nothing while it looks."""
+def _checked(path: Path, name: str, content: bytes) -> bytes:
+    """Return what may stand for an entry: itself, or its harmless part."""
+    if _PLAIN.fullmatch(name) or _TENSOR_BYTES.fullmatch(name):
+        return content
+    if _JSON.fullmatch(name):
+        return _json(path, name, content)
+    if _EXAMPLES.fullmatch(name):
+        return _examples(path, name, content)
+    if name.startswith("serialized_"):
+        raise FileError(f"{path}: is of the format of PyTorch before 2.8; export the model again, or pass the program itself")
+    _unsafe(path, f"it holds {name}, which is neither tensors nor a graph")
+
+
+def _examples(path: Path, name: str, content: bytes) -> bytes:
+    """Return the example inputs written anew; the restricted unpickler that reads them runs nothing."""
+    buffer = io.BytesIO()
     try:
-        load_tensors(io.BytesIO(content))
+        torch.save(load_tensors(io.BytesIO(content)), buffer)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, TypeError, KeyError, IndexError):
         _unsafe(path, f"{name} holds pickled objects other than tensors")
+    return buffer.getvalue()
 
 
-def _inspect_json(path: Path, name: str, content: bytes) -> None:
+def _json(path: Path, name: str, content: bytes) -> bytes:
     try:
         tree = json.loads(content)
     except ValueError as error:
         raise FileError(f"{path}: {name} is not valid JSON ({error}); save the program again") from None
+    if isinstance(tree, dict) and "guards_code" in tree:
+        if tree["guards_code"]:
+            _unsafe(path, f"{name} holds guards as Python source")
+        tree["guards_code"] = []
     for key, value in _entries(tree):
-        if key == "use_pickle" and value:
-            _unsafe(path, f"{name} asks for weights kept as pickles")
-        if key == "path_name" and not re.fullmatch(r"(weight|tensor)_\d+", str(value)):
-            _unsafe(path, f"{name} names {value!r}, which is no tensor")
-        if key == "target" and isinstance(value, str) and "graph" in name + "graph_module" and not _TARGET.match(value):
-            _unsafe(path, f"{name} calls {value!r}, which is no tensor operation")
-        if key == "expr_str" and not all(_SYMBOLS.match(word) for word in _words(path, str(value))):
-            _unsafe(path, f"{name} holds the expression {str(value)[:60]!r}, which is no size")
-        if key in {"as_custom_obj", "as_operator"} and value:
-            _unsafe(path, f"{name} refers to a custom object")
+        _check_entry(path, name, key, value)
+    return json.dumps(tree).encode()
 
 
-def _words(path: Path, expression: str) -> list[str]:
+def _check_entry(path: Path, name: str, key: str, value: Any) -> None:
+    if key == "use_pickle" and value:
+        _unsafe(path, f"{name} asks for weights kept as pickles")
+    if key == "path_name" and not re.fullmatch(r"(weight|tensor)_\d+", str(value)):
+        _unsafe(path, f"{name} names {value!r}, which is no tensor")
+    if key == "target" and isinstance(value, str) and name.startswith("models/") and not _TARGET.fullmatch(value):
+        _unsafe(path, f"{name} calls {value!r}, which is no tensor operation")
+    if key == "expr_str":
+        _check_size(path, name, str(value))
+    if key in {"in_spec", "out_spec"} and value:
+        _check_tree(path, name, value)
+    if key in {"as_custom_obj", "as_operator", "custom_obj_values", "treespec_namedtuple_fields"} and value:
+        _unsafe(path, f"{name} refers to a custom object")
+    if key == "metadata" and isinstance(value, dict):
+        for word in set(value) - {"nn_module_stack"}:
+            del value[word]
+
+
+def _check_size(path: Path, name: str, expression: str) -> None:
     plain = re.sub(r"Symbol\('(\w+)'(, \w+=True)*\)", r"\1", expression)
-    if not re.fullmatch(r"[\w\s+\-*/(),]*", plain):
-        _unsafe(path, f"it holds the expression {expression[:60]!r}, which is no size")
-    return re.findall(r"\w+", plain)
+    words = re.findall(r"\w+", plain)
+    if not re.fullmatch(r"[\w\s+\-*/(),]*", plain) or not all(_SIZE_WORDS.fullmatch(word) for word in words):
+        _unsafe(path, f"{name} holds the expression {expression[:60]!r}, which is no size")
+
+
+def _check_tree(path: Path, name: str, text: Any) -> None:
+    """A tree specification is JSON of its own; only containers of Python's own may occur in it."""
+    try:
+        trees = [t for t in _objects(json.loads(text)) if "type" in t]
+    except (TypeError, ValueError):
+        trees = [{"type": text}]
+    for tree in trees:
+        context = tree.get("context") or "null"
+        if tree["type"] not in _TREES or not re.fullmatch(r'null|\[("\w*"(, )?)*\]', str(context)):
+            _unsafe(path, f"{name} describes inputs or outputs of the type {str(tree['type'])[:60]!r}")
+
+
+def _objects(tree: Any) -> Iterator[dict[str, Any]]:
+    """Yield every object in a JSON tree."""
+    if isinstance(tree, dict):
+        yield tree
+    for value in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
+        yield from _objects(value)
 
 
 def _entries(tree: Any) -> Iterator[tuple[str, Any]]:
     """Yield every key of every object in a JSON tree with its value."""
-    if isinstance(tree, dict):
-        for key, value in tree.items():
-            yield key, value
-            yield from _entries(value)
-    elif isinstance(tree, list):
-        for value in tree:
-            yield from _entries(value)
+    for found in _objects(tree):
+        yield from list(found.items())
