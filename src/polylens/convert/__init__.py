@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 
+_FACTORY = re.compile(r"[\w.]+:\w+")
+_BELONGS = {
+    "example": "modules and 'package.module:callable'",
+    "weights": "'package.module:callable'",
+    "gate": ".npz files",
+}
+
+
 def load(
     source: nn.Module | ExportedProgram | Network | str | os.PathLike[str],
     example: Tensor | None = None,
@@ -58,6 +66,7 @@ def load(
         >>> net.input_shape, net.num_units, net.is_piecewise_linear
         ((2,), 3, True)
     """
+    _refuse_unused(source, example=example, weights=weights, gate=None if gate == "relu" else gate)
     if isinstance(source, Network):
         return source
     if isinstance(source, nn.Module):
@@ -74,9 +83,22 @@ def load(
             f" got {type(source).__name__}"
         )
     text = os.fspath(source)
-    if re.fullmatch(r"[\w.]+:\w+", text) and not Path(text).exists():
+    if _FACTORY.fullmatch(text) and not Path(text).exists():
         return _from_factory(text, example, weights)
     return _from_file(Path(text), gate)
+
+
+def _refuse_unused(source: object, **options: object) -> None:
+    """Raise InputError for an option that the kind of source has no use for: silence would look like obedience."""
+    text = os.fspath(source) if isinstance(source, str | os.PathLike) else ""
+    fits = {
+        "example": isinstance(source, nn.Module) or bool(_FACTORY.fullmatch(text)),
+        "weights": bool(_FACTORY.fullmatch(text)),
+        "gate": text.endswith(".npz"),
+    }
+    for name, value in options.items():
+        if value is not None and not fits[name]:
+            raise InputError(f"{name}: belongs to {_BELONGS[name]}; got it with {text or type(source).__name__}; leave it out")
 
 
 def _from_factory(factory: str, example: Tensor | None, weights: str | os.PathLike[str] | None) -> Network:

@@ -88,6 +88,8 @@ class Builder(Shapes):
 
     def scale(self, x: Live, factor: Tensor | None, shift: Tensor | None) -> Live:
         """factor * x + shift elementwise; constants may broadcast x to a larger shape."""
+        if not all(bool(torch.isfinite(c).all()) for c in (factor, shift) if c is not None):
+            self.refuse("adds or multiplies by infinity or NaN", "use a large finite number, say -1e9 in a mask before softmax")
         x = self.lifted(x, max([x.rank, *(c.ndim for c in (factor, shift) if c is not None)]))
         parts = [None if c is None else self.aligned(c, x) for c in (factor, shift)]
         shape = torch.broadcast_shapes(x.shape, *(p.shape[1:] for p in parts if p is not None))
@@ -135,7 +137,8 @@ class Builder(Shapes):
         if isinstance(bound, Tensor):
             if bool(torch.isinf(bound).all()) or bool((bound.abs() >= torch.finfo(torch.float32).max).all()):
                 return None
-            return bound.item() if bound.numel() == 1 else self.aligned(bound, x)[0]
+            limit = torch.finfo(torch.float32).max  # beyond any value, and finite, where only some entries do not bind
+            return bound.item() if bound.numel() == 1 else self.aligned(bound, x)[0].clamp(-limit, limit)
         return None if bound is None or abs(bound) >= torch.finfo(torch.float32).max else bound
 
     def max_pool(

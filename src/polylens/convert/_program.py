@@ -78,7 +78,7 @@ class Program:
         """Append a step in float64; the shape of its output is found by running it on a sample of zeros."""
         exact = step.converted(lambda t: t.detach().to(device="cpu", dtype=torch.float64))
         with torch.no_grad():
-            sample = exact.apply(*(torch.zeros(1, *x.shape, dtype=torch.float64) for x in inputs))
+            sample = exact.apply(*(torch.zeros(1, *x.shape, dtype=torch.float64, device="cpu") for x in inputs))
         self.nodes.append(Node(self.name or step.kind, exact, tuple(x.value for x in inputs), tuple(sample.shape[1:])))
         self.groups.append(self._operations)
         return Live(len(self.nodes), tuple(sample.shape[1:]), inputs[0].batched if batched is None else batched)
@@ -198,7 +198,7 @@ def _fold_shifts(nodes: list[Node], output: int) -> list[Node]:
     for k, node in enumerate(nodes, 1):
         for i in node.inputs:
             readers.setdefault(i, []).append(k)
-    nodes, moved = list(nodes), dict[int, int]()
+    nodes = list(nodes)
     for k, node in enumerate(nodes, 1):
         if not isinstance(node.step, Linear) or node.step.bias is not None or len(readers.get(k, [])) != 1 or k == output:
             continue
@@ -209,5 +209,4 @@ def _fold_shifts(nodes: list[Node], output: int) -> list[Node]:
         if math.prod(bias.shape) in (1, bias.shape[-1]) and shift.shape == node.shape:
             linear = Linear(node.step.weight, bias.reshape(-1).expand(node.shape[-1]))
             nodes[readers[k][0] - 1] = replace(shift, step=linear, inputs=node.inputs, name=node.name)
-            moved[k] = readers[k][0]
     return nodes

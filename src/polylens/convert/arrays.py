@@ -71,6 +71,11 @@ def dense(layers: Sequence[tuple[Any, Any]], gate: GateName | Sequence[GateName]
     if len(gates) != len(layers):
         raise InputError(f"dense: expected a gate for each of {len(layers)} layers; got {len(gates)}")
     arrays = [(_array(w, i, 2), None if b is None else _array(b, i, 1)) for i, (w, b) in enumerate(layers, 1)]
+    with torch.device("cpu"):
+        return _dense(arrays, gates)
+
+
+def _dense(arrays: list[tuple[Tensor, Tensor | None]], gates: list[GateName]) -> Network:
     builder = Builder((arrays[0][0].shape[1],))
     x = Live(0, builder.input_shape)
     for i, ((weight, bias), name) in enumerate(zip(arrays, gates, strict=True), 1):
@@ -89,7 +94,7 @@ def dense(layers: Sequence[tuple[Any, Any]], gate: GateName | Sequence[GateName]
 
 
 def _array(value: Any, layer: int, rank: int) -> Tensor:
-    array = value if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value))
+    array = value.cpu() if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value), device="cpu")
     if array.ndim != rank:
         raise ShapeError(f"layer {layer}: expected {'a matrix W' if rank == 2 else 'a vector b'}; got {tuple(array.shape)}")
     return array.detach() if array.dtype in (torch.float32, torch.float64) else array.detach().double()
@@ -116,10 +121,19 @@ def from_arrays(arrays: Mapping[str, Any], source: str, gate: GateName = "relu")
     if not matrices or stray or len(vectors) > len(matrices):
         shapes = {n: np.shape(arrays[n]) for n in names}
         raise FileError(f"{source}: expected one matrix and at most one vector for each layer; got {shapes}")
+    twice = [n for n in names if _clashes(names, arrays, n)]
+    if twice:
+        raise FileError(f"{source}: several arrays could be the bias or matrix of one layer: {twice}; keep one of each")
     unused = set(vectors) - {_layer_of(n) for n in matrices}
     if unused:
         raise FileError(f"{source}: no matrix belongs to {sorted(vectors[u] for u in unused)}; name them W1, b1, W2, b2, ...")
     return dense([(arrays[n], arrays[vectors[_layer_of(n)]] if _layer_of(n) in vectors else None) for n in matrices], gate)
+
+
+def _clashes(names: list[str], arrays: Mapping[str, Any], name: str) -> bool:
+    """Say whether another array of the same rank belongs to the same layer."""
+    same = [n for n in names if _layer_of(n) == _layer_of(name) and np.ndim(arrays[n]) == np.ndim(arrays[name])]
+    return len(same) > 1
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:

@@ -28,6 +28,11 @@ def build(factory: str) -> nn.Module:
         made = getattr(importlib.import_module(place), name)()
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(f"{factory}: expected package.module:callable that can be imported; {error}") from error
+    except Exception as error:  # the user's own code may raise anything
+        line = (str(error).splitlines() or ["no message"])[0]
+        raise InputError(
+            f"{factory}: expected a callable without arguments; it raised {type(error).__name__}: {line}"
+        ) from error
     if not isinstance(made, nn.Module):
         raise InputError(f"{factory}: expected a callable that returns a torch.nn.Module; got {type(made).__name__}")
     return made.eval()

@@ -7,9 +7,10 @@ once, which folds weight norm, spectral norm and every other reparametrisation i
 from __future__ import annotations
 
 import contextlib
+import copy
 import operator
 import warnings
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -43,23 +44,12 @@ def from_module(module: nn.Module, example: Tensor | None = None) -> Network:
     parameter = next((p for p in [*module.parameters(), *module.buffers()] if p.is_floating_point()), None)
     example = _example(module, parameter) if example is None else _checked(example, parameter)
     pair = example[:1].expand(2, *example.shape[1:]).contiguous()  # a batch of 1 would be specialised silently
-    with torch.no_grad():
-        try:
-            module(pair)
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            raise ShapeError(
-                f"{type(module).__name__} fails on an example of shape {tuple(pair.shape)}: {_first_line(error)};"
-                " pass example=..., a batch as the module is called"
-            ) from error
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # the exporter's advice to authors of modules
-                program = torch.export.export(module, (pair,))
-        except (RuntimeError, ValueError, TypeError, AssertionError, AttributeError, KeyError) as error:
-            raise UnsupportedError(
-                f"{type(module).__name__} cannot be exported: {_first_line(error)}; control flow that depends on the data"
-                " and Python side effects must move out of the model"
-            ) from error
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # the exporter's advice to authors of modules
+            program = torch.export.export(module, (pair,))
+    except (RuntimeError, ValueError, TypeError, AssertionError, AttributeError, KeyError, IndexError) as error:
+        _explain(module, pair, error)
     net = from_exported(program, type(module).__name__, verify=False)
     _verify(net, module, pair, _coarsest(program))
     return net if parameter is None else net.to(device=parameter.device)
@@ -72,6 +62,23 @@ def from_exported(program: ExportedProgram, source: str = "exported program", *,
     if verify:
         _verify(net, program.module(), example, _coarsest(program))
     return net
+
+
+def _explain(module: nn.Module, pair: Tensor, error: Exception) -> NoReturn:
+    """Raise the error of the module itself where it fails on the example (a copy is tried), else that of its export."""
+    name = type(module).__name__
+    try:
+        with torch.no_grad():
+            copy.deepcopy(module)(pair)
+    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as own:
+        raise ShapeError(
+            f"{name} fails on an example of shape {tuple(pair.shape)}: {_first_line(own)};"
+            " pass example=..., a batch as the module is called"
+        ) from own
+    raise UnsupportedError(
+        f"{name} cannot be exported: {_first_line(error)}; control flow that depends on the data and Python side effects"
+        " must move out of the model"
+    ) from error
 
 
 # -- what goes in
@@ -88,7 +95,7 @@ def _example(module: nn.Module, parameter: Tensor | None) -> Tensor:
 
 
 def _checked(example: Tensor, parameter: Tensor | None) -> Tensor:
-    example = torch.as_tensor(example)
+    example = example if isinstance(example, Tensor) else torch.as_tensor(example, device="cpu")
     if not example.is_floating_point() or example.ndim == 0 or len(example) == 0:
         raise InputError(
             "example: expected a batch of floating-point inputs, as the module is called;"
@@ -168,7 +175,7 @@ def _interpret(program: ExportedProgram, example: Tensor, source: str) -> Networ
     specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs if hasattr(spec.arg, "name")}
     builder = Builder(tuple(example.shape[1:]), len(example), example.dtype)
     values: dict[torch.fx.Node, Any] = {}
-    with torch.no_grad():
+    with torch.no_grad(), torch.device("cpu"):
         for node in program.graph.nodes:
             if node.op == "placeholder":
                 target = specs[node.name].target
@@ -177,7 +184,7 @@ def _interpret(program: ExportedProgram, example: Tensor, source: str) -> Networ
             elif node.op == "call_function":
                 values[node] = _call(builder, node, values)
             elif node.op == "output":
-                return builder.finish(_output(node, values), example.dtype, source)
+                return builder.finish(_output(program, node, values), example.dtype, source)
     raise ConversionError(f"{source}: the exported graph has no output")
 
 
@@ -185,7 +192,12 @@ def _plain(value: Any) -> Any:
     return value.detach().cpu() if isinstance(value, Tensor) else value
 
 
-def _output(node: torch.fx.Node, values: dict[torch.fx.Node, Any]) -> Live:
+def _output(program: ExportedProgram, node: torch.fx.Node, values: dict[torch.fx.Node, Any]) -> Live:
+    changed = sorted(program.graph_signature.buffers_to_mutate.values())
+    if changed:
+        raise UnsupportedError(
+            f"the model changes its buffers {changed} when it is called; call module.eval() before loading it"
+        )
     outputs: Any = torch.fx.node.map_arg(node.args[0], lambda n: values[n])
     live = [v for v in outputs if isinstance(v, Live)]
     if len(outputs) != 1 or not live:
@@ -205,13 +217,12 @@ def _call(builder: Builder, node: torch.fx.Node, values: dict[torch.fx.Node, Any
         return values[node.all_input_nodes[0]][node.args[1]]
     path, leaf = _place(node)
     builder.begin(path if leaf else ".".join(p for p in (path, node.name) if p), f"{operation} in {path or 'forward'}")
-    if not any(isinstance(v, Live) for v in _leaves((args, kwargs))):
-        _refuse_chance(builder, node.target)
-        return node.target(*args, **kwargs)  # type: ignore[operator]
-    handler = OPERATIONS.get(operation)
-    if handler is None:
-        builder.refuse("is not supported", "replace it, or take the part of the model in front of it")
     try:
+        if not any(isinstance(v, Live) for v in _leaves((args, kwargs))):
+            return _folded(builder, node.target, args, kwargs)
+        handler = OPERATIONS.get(operation)
+        if handler is None:
+            builder.refuse("is not supported", "replace it, or take the part of the model in front of it")
         return handler(builder, _bound(node.target, args, kwargs))
     except PolylensError:
         raise
@@ -230,9 +241,11 @@ def _place(node: torch.fx.Node) -> tuple[str, bool]:
     return path.removeprefix("L['self'].").removeprefix("L['self']"), kind.startswith("torch.nn.") and ".container." not in kind
 
 
-def _refuse_chance(builder: Builder, target: object) -> None:
+def _folded(builder: Builder, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Return what an operation on constants gives, on the CPU wherever the model lives."""
     if isinstance(target, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in target.tags:
         builder.refuse("draws random numbers", "networks are functions of their input; pass the noise in, or remove it")
+    return target(*args, **(kwargs | {"device": "cpu"} if "device" in kwargs else kwargs))
 
 
 def _leaves(value: Any) -> list[Any]:
@@ -262,8 +275,8 @@ def _coarsest(program: ExportedProgram) -> float:
 
 def _verify(net: Network, run: Any, example: Tensor, relative: float) -> None:
     """Compare the program with its source at the example and away from it."""
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(example.shape, generator=generator, dtype=torch.float64).to(example)
+    generator = torch.Generator("cpu").manual_seed(0)
+    noise = torch.randn(example.shape, generator=generator, dtype=torch.float64, device="cpu").to(example)
     here = net.to(device=example.device)
     for x in (example, example + noise):
         with torch.no_grad():
@@ -275,7 +288,7 @@ def _verify(net: Network, run: Any, example: Tensor, relative: float) -> None:
         if want.shape != got.shape and want.numel() == got.numel():
             got = got.reshape(want.shape)
         error = float((want - got).abs().max()) if want.shape == got.shape and want.numel() else float(want.shape != got.shape)
-        if error > relative * scale:
+        if not error <= relative * scale:
             raise ConversionError(
                 f"{net.source}: the program differs from its source by {error:.3g} where outputs reach {scale:.3g}; the model"
                 " may be random or keep state; if it is neither, please report it"
