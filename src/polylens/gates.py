@@ -1,8 +1,8 @@
 """Gates and max-gates: the steps that choose a piece at every input, and the affine map they are on that piece.
 
-A gate with k breakpoints t_1 < ... < t_k is on piece p = number of breakpoints strictly below its input, and is
-`slopes[p] z + intercepts[p]` there; ReLU is on piece 1 iff z > 0. A max-gate's piece is the position of the winner
-among its candidates; the lowest position wins ties. This module knows nothing of networks.
+A gate with k breakpoints t_1 <= ... <= t_k is on piece p = number of breakpoints strictly below its input, and is
+`slopes[p] z + intercepts[p]` there; ReLU is on piece 1 iff z > 0. Where a jump takes its value from above, the breakpoint
+counts as below itself. A max-gate's piece is the position of the winner among its candidates; the lowest wins ties.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .errors import InputError
 from .steps import LinearAt, Shape, Step, flat
 
 
@@ -95,12 +96,16 @@ _PLAIN: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "abs": torc
 @final
 @dataclass(frozen=True, eq=False, slots=True)
 class Gate(Choice):
-    """An elementwise piecewise-linear function; parameters of shape (k or k + 1, 1 or more axes that broadcast)."""
+    """An elementwise piecewise-linear function; parameters of shape (k or k + 1, 1 or more axes that broadcast).
+
+    `inclusive` lists the breakpoints at which a unit is on the piece above already: jumps whose value comes from there.
+    """
 
     kind: str
     breakpoints: Tensor
     slopes: Tensor
     intercepts: Tensor
+    inclusive: tuple[int, ...] = ()
 
     @property
     def num_pieces(self) -> int:
@@ -114,8 +119,9 @@ class Gate(Choice):
 
     def pieces(self, *inputs: Tensor) -> Tensor:
         if self.num_pieces == 2:
-            return inputs[0] > self.breakpoints[0]
-        return sum((inputs[0] > t for t in self.breakpoints), torch.zeros_like(inputs[0], dtype=torch.uint8))
+            return self._beyond(inputs[0], 0)
+        beyond = (self._beyond(inputs[0], k) for k in range(len(self.breakpoints)))
+        return sum(beyond, torch.zeros_like(inputs[0], dtype=torch.uint8))
 
     def on(self, pieces: Tensor, shape: Shape) -> Diagonal:
         if self.kind == "relu":
@@ -129,21 +135,26 @@ class Gate(Choice):
     def walls(self, pieces: Tensor, shape: Shape) -> Walls:
         piece = flat(pieces.long(), 0).reshape(-1)
         limits = self.breakpoints.expand(len(self.breakpoints), *shape).reshape(len(self.breakpoints), -1)
-        units, none = torch.arange(len(piece)), torch.full((len(piece),), -1)
+        units, none = torch.arange(len(piece), device=piece.device), torch.full_like(piece, -1)
         above, below = piece < len(limits), piece > 0
         upper = Walls(units, units, none, limits[piece.clamp(max=len(limits) - 1), units], piece + 1)
         lower = Walls(units, none, units, -limits[(piece - 1).clamp(min=0), units], piece - 1)
         return Walls(*(torch.cat([u[above], v[below]]) for u, v in zip(upper, lower, strict=True)))
 
     def pieces_towards(self, z: Tensor, dz: Tensor, tol: float) -> Tensor:
+        ahead = torch.stack([dz >= 0 if k in self.inclusive else dz > 0 for k in range(len(self.breakpoints))])
         gap = z - self.breakpoints.expand(len(self.breakpoints), *z.shape)
-        return ((gap > tol) | ((gap >= -tol) & (dz > 0))).sum(0)
+        return ((gap > tol) | ((gap >= -tol) & ahead)).sum(0)
+
+    def _beyond(self, z: Tensor, k: int) -> Tensor:
+        return z >= self.breakpoints[k] if k in self.inclusive else z > self.breakpoints[k]
 
     def _coefficients(self, z: Tensor) -> tuple[Tensor, Tensor]:
         slope, intercept = self.slopes[0], self.intercepts[0]
-        for t, s, c in zip(self.breakpoints, self.slopes[1:], self.intercepts[1:], strict=True):
-            beyond = z > t
-            slope, intercept = torch.where(beyond, s, slope), torch.where(beyond, c, intercept)
+        for k in range(len(self.breakpoints)):
+            beyond = self._beyond(z, k)
+            slope = torch.where(beyond, self.slopes[k + 1], slope)
+            intercept = torch.where(beyond, self.intercepts[k + 1], intercept)
         return slope, intercept
 
 
@@ -187,15 +198,16 @@ class MaxGate(Choice):
         return Select(table[torch.arange(len(table), device=table.device), chosen], tuple(pieces.shape[1:]))
 
     def walls(self, pieces: Tensor, shape: Shape) -> Walls:
-        table, piece = self.candidates(shape), pieces.long().reshape(-1)
-        winner = table[torch.arange(len(table)), piece]
-        unit, rival = torch.nonzero((table >= 0) & (torch.arange(table.shape[1]) != piece[:, None]), as_tuple=True)
+        table, piece = self.candidates(shape).to(pieces.device), pieces.long().reshape(-1, 1)
+        winner = table.gather(1, piece).squeeze(1)
+        positions = torch.arange(table.shape[1], device=table.device)
+        unit, rival = torch.nonzero((table >= 0) & (positions != piece), as_tuple=True)
         sides = (table[unit, rival], winner[unit])
         plus, minus = sides if self.largest else sides[::-1]
-        return Walls(unit, plus, minus, torch.zeros(len(unit), dtype=torch.float64), rival)
+        return Walls(unit, plus, minus, torch.zeros(len(unit), dtype=torch.float64, device=table.device), rival)
 
     def pieces_towards(self, z: Tensor, dz: Tensor, tol: float) -> Tensor:
-        table, sign = self.candidates(tuple(z.shape)), 1.0 if self.largest else -1.0
+        table, sign = self.candidates(tuple(z.shape)).to(z.device), 1.0 if self.largest else -1.0
         value, speed = (sign * t.reshape(-1)[table] for t in (z, dz))
         value = torch.where(table >= 0, value, -torch.inf)
         leads = value >= value.amax(1, keepdim=True) - tol
@@ -240,21 +252,21 @@ class MaxPool(MaxGate):
             coordinate = winner // strides[i] % inputs[0].shape[inputs[0].ndim - rank + i]
             inside = (coordinate - corner.reshape(-1, *(1,) * (rank - 1 - i))) // self.dilation[i]
             position = position * self.size[i] + inside
-        return position
+        return position.bool() if self.num_pieces == 2 else position
 
     def candidates(self, shape: Shape) -> Tensor:
         rank = len(self.size)
-        places = torch.zeros(1, 1, dtype=torch.long)
-        inside = torch.ones(1, 1, dtype=torch.bool)
+        places = torch.zeros(1, 1, dtype=torch.long, device="cpu")
+        inside = torch.ones(1, 1, dtype=torch.bool, device="cpu")
         for i, length in enumerate(shape[len(shape) - rank :]):
-            corner = torch.arange(self._output_length(i, length)) * self.stride[i] - self.padding[i]
-            here = corner[:, None] + torch.arange(self.size[i]) * self.dilation[i]
+            corner = _count(self._output_length(i, length)) * self.stride[i] - self.padding[i]
+            here = corner[:, None] + _count(self.size[i]) * self.dilation[i]
             places, inside = (
                 _outer(places * length, here, torch.add),
                 _outer(inside, (here >= 0) & (here < length), torch.logical_and),
             )
         plane = math.prod(shape[len(shape) - rank :])
-        base = torch.arange(math.prod(shape[: len(shape) - rank])) * plane
+        base = _count(math.prod(shape[: len(shape) - rank])) * plane
         return torch.where(inside, base[:, None, None] + places, -1).reshape(-1, places.shape[-1])
 
     def _output_length(self, axis: int, length: int) -> int:
@@ -289,8 +301,12 @@ class ReduceMax(MaxGate):
         return winner.bool() if self.length == 2 else winner
 
     def candidates(self, shape: Shape) -> Tensor:
-        positions = torch.arange(math.prod(shape)).reshape(shape)
+        positions = _count(math.prod(shape)).reshape(shape)
         return positions.movedim(self.dim - 1, -1).reshape(-1, self.length)
+
+
+def _count(stop: int) -> Tensor:
+    return torch.arange(stop, device="cpu")
 
 
 def _outer(a: Tensor, b: Tensor, combine: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
@@ -303,17 +319,27 @@ def _outer(a: Tensor, b: Tensor, combine: Callable[[Tensor, Tensor], Tensor]) ->
 Number = float | Tensor
 
 
-def gate(kind: str, breakpoints: Sequence[Number], slopes: Sequence[Number], intercepts: Sequence[Number]) -> Gate:
-    """Return the elementwise gate with the given pieces, checked to be in order.
+def gate(
+    kind: str,
+    breakpoints: Sequence[Number],
+    slopes: Sequence[Number],
+    intercepts: Sequence[Number],
+    inclusive: tuple[int, ...] = (),
+) -> Gate:
+    """Return the elementwise gate with the given pieces, in float64 on the CPU.
 
-    Breakpoints that do not lie above the one before them (a clip whose bounds are equal, say) leave an empty piece,
-    which no unit is ever on.
+    Equal breakpoints (a clip whose bounds are equal, say) leave an empty piece, which no unit is ever on.
+
+    Raises InputError when the breakpoints descend.
     """
-    values = [torch.as_tensor(v, dtype=torch.float64) for v in itertools.chain(breakpoints, slopes, intercepts)]
+    given = itertools.chain(breakpoints, slopes, intercepts)
+    values = [torch.as_tensor(v, dtype=torch.float64, device="cpu") for v in given]
     shape = torch.broadcast_shapes(*(v.shape for v in values), (1,))
     stacked = torch.stack([v.expand(shape) for v in values])
     k = len(breakpoints)
-    return Gate(kind, stacked[:k], stacked[k : 2 * k + 1], stacked[2 * k + 1 :])
+    if bool((stacked[: k - 1] > stacked[1:k]).any()):
+        raise InputError(f"{kind}: expected breakpoints that do not descend; got {list(breakpoints)}; put them in order")
+    return Gate(kind, stacked[:k], stacked[k : 2 * k + 1], stacked[2 * k + 1 :], inclusive)
 
 
 def relu() -> Gate:
@@ -332,18 +358,16 @@ def absolute() -> Gate:
 
 
 def clip(low: Number | None, high: Number | None, kind: str = "clip") -> Gate:
-    """Return z clipped from below, from above or both; without bounds there is nothing to clip."""
-    if low is None:
-        return gate(kind, [_number(high)], [1.0, 0.0], [0.0, _number(high)])
-    if high is None:
+    """Return min(max(z, low), high), one bound at least: where low > high, `high` wins, as it does in PyTorch and ONNX."""
+    if low is not None and high is not None:
+        high = torch.as_tensor(high, dtype=torch.float64, device="cpu")
+        low = torch.as_tensor(low, dtype=torch.float64, device="cpu").minimum(high)
+        return gate(kind, [low, high], [0.0, 1.0, 0.0], [low, 0.0, high])
+    if low is not None:
         return gate(kind, [low], [0.0, 1.0], [low, 0.0])
-    return gate(kind, [low, high], [0.0, 1.0, 0.0], [low, 0.0, high])
-
-
-def _number(value: Number | None) -> Number:
-    if value is None:
-        raise ValueError("clip expects at least one bound; got none")
-    return value
+    if high is not None:
+        return gate(kind, [high], [1.0, 0.0], [0.0, high])
+    raise InputError(f"{kind}: expected a lower bound, an upper bound or both; got neither")
 
 
 def threshold(at: float, value: float) -> Gate:
@@ -363,4 +387,9 @@ def softshrink(width: float) -> Gate:
 
 def hardshrink(width: float) -> Gate:
     """Return z, and 0 where |z| <= width; it jumps."""
-    return gate("hardshrink", [-width, width], [1.0, 0.0, 1.0], [0.0, 0.0, 0.0])
+    return shrink(width, 0.0, "hardshrink")
+
+
+def shrink(width: float, bias: float, kind: str = "shrink") -> Gate:
+    """Return z moved towards 0 by bias, and 0 where |z| <= width, both ends included; it jumps unless bias = width."""
+    return gate(kind, [-width, width], [1.0, 0.0, 1.0], [bias, 0.0, -bias], inclusive=(0,))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..gates import absolute, gate, hardsigmoid, leaky_relu, relu, threshold
+from ..gates import absolute, hardsigmoid, leaky_relu, relu, shrink, threshold
 from ._onnx_call import Call, operator
 from ._program import Live, Operand, as_live
 
@@ -198,8 +198,7 @@ def _thresholded_relu(n: Call) -> Live:
 
 @operator("Shrink")
 def _shrink(n: Call) -> Live:
-    width, bias = n.attribute("lambd", 0.5), n.attribute("bias", 0.0)
-    return n.builder.gate(n.x, gate("shrink", [-width, width], [1.0, 0.0, 1.0], [bias, 0.0, -bias]))
+    return n.builder.gate(n.x, shrink(n.attribute("lambd", 0.5), n.attribute("bias", 0.0)))
 
 
 # -- smooth functions
