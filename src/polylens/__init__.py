@@ -1,6 +1,7 @@
 """polylens: trained neural networks through their polytopes."""
 
 from .affine import AffineMap
+from .boundary import Crossings, NearestBoundary, first_boundary, nearest_boundary
 from .convert import load
 from .convert.arrays import dense
 from .errors import PolylensError
@@ -12,7 +13,9 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AffineMap",
+    "Crossings",
     "Frequencies",
+    "NearestBoundary",
     "Network",
     "Node",
     "Patterns",
@@ -21,7 +24,9 @@ __all__ = [
     "affine_map",
     "affine_maps",
     "dense",
+    "first_boundary",
     "linearise",
     "load",
+    "nearest_boundary",
     "patterns",
 ]

@@ -1,0 +1,212 @@
+"""The boundaries of regions seen from points: the first ones along a direction, and the nearest of all.
+
+Both are closed forms in the exact affine maps; no solver is needed, and no region is built.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast, final
+
+import torch
+from torch import Tensor
+
+from ._check import ArrayLike, batches, is_batch
+from ._progress import progress
+from ._types import Result
+from .errors import InputError
+from .gates import Choice, Gate, Walls
+from .germ import Germ, exact, gate_inputs, one_point, towards, walls_of
+from .local import at_points, maps
+from .network import Network, Node
+from .pattern import Patterns
+from .polytope import RowOrigin
+from .steps import flat
+
+
+@final
+@dataclass(frozen=True, eq=False, slots=True, repr=False)
+class Crossings(Result):
+    """Where a ray first changes region, and next: parameters `t` (crossings,), `units` that change there, `points`.
+
+    `patterns` holds the pattern in front of the first crossing and the one behind each. `complete` says whether the ray
+    meets no further boundary.
+    """
+
+    t: Tensor
+    units: tuple[tuple[RowOrigin, ...], ...]
+    points: Tensor
+    patterns: Patterns
+    complete: bool
+
+    def __repr__(self) -> str:
+        return f"Crossings({len(self.t)}{', no more' if self.complete else ''})"
+
+    def summary(self) -> str:
+        rows = zip(self.t.tolist(), self.units, strict=True)
+        return "\n".join(
+            [repr(self), *(f"  t = {t:.6g}: {', '.join(f'{u.name}[{u.unit}]' for u in units)}" for t, units in rows)]
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        units = [[u._asdict() for u in group] for group in self.units]
+        return {"t": self.t.tolist(), "units": units, "points": self.points.tolist(), "complete": self.complete}
+
+
+def first_boundary(net: Network, x: ArrayLike, v: ArrayLike, *, count: int = 1) -> Crossings:
+    """Return the first `count` boundaries that the ray x + t v, t > 0, crosses, and the units that change at each.
+
+    Args:
+        net: piecewise linear.
+        x: one point (*input_shape); on a boundary, crossings start behind it.
+        v: the direction (*input_shape), not all zero; t counts in units of it.
+        count: how many crossings at most; fewer come back when the ray meets no more.
+
+    Raises: SmoothError, ShapeError, InputError (a direction of zeros, a count below 1).
+
+    Algorithm: in every region the pre-activations are affine in t; the least root is the next boundary, behind which the
+    derivative decides. One forward pass of values and derivatives a crossing.
+    """
+    net = exact(net)
+    point, direction = one_point(net, x), one_point(net, v, "direction")
+    if not bool(direction.any()):
+        raise InputError("direction: expected one that is not all zeros")
+    if count < 1:
+        raise InputError(f"count: expected at least 1; got {count}")
+    start, germ = 0.0, towards(net, point, direction)
+    seen, times, units = [germ.pattern], list[float](), list[tuple[RowOrigin, ...]]()
+    for _ in progress(range(count), count, "crossings"):
+        step = _next_wall(net, germ)
+        if step is None:
+            break
+        start += step
+        ahead = towards(net, point + start * direction, direction)
+        changed = _changes(germ.pattern, ahead.pattern)
+        germ = ahead
+        if changed:
+            times.append(start)
+            units.append(changed)
+            seen.append(germ.pattern)
+    t = torch.tensor(times, dtype=torch.float64)
+    points = point + t.reshape(-1, *(1,) * point.ndim) * direction
+    return Crossings(t, tuple(units), points, Patterns.concat(seen), _next_wall(net, germ) is None)
+
+
+def _next_wall(net: Network, germ: Germ) -> float | None:
+    """Return how far the ray runs until some unit leaves its piece, None if none ever does."""
+    least = math.inf
+    for node in net.nodes:
+        if node.name in germ.inputs:
+            z, dz = (flat(t, 0).reshape(-1) for t in germ.inputs[node.name])
+            walls = walls_of(net, node, germ.pattern)
+            speed = walls.values(dz)
+            ahead = speed > 1e-12 * max(float(dz.abs().max()), 1e-300) if len(speed) else speed > 0
+            gaps = ((walls.bound - walls.values(z)) / speed)[ahead]
+            positive = gaps[gaps > 1e-12 * max(1.0, float(z.abs().max()) / max(float(dz.abs().max()), 1e-300))]
+            least = min(least, float(positive.min())) if len(positive) else least
+    return least if least < math.inf else None
+
+
+def _changes(before: Patterns, behind: Patterns) -> tuple[RowOrigin, ...]:
+    changed = []
+    for layer in before.layers:
+        a, b = (p.pieces(layer.name).reshape(-1).long() for p in (before, behind))
+        changed += [RowOrigin(layer.name, int(u), int(b[u])) for u in torch.nonzero(a != b).reshape(-1)]
+    return tuple(changed)
+
+
+class NearestBoundary(NamedTuple):
+    """For many points the distance to the nearest hyperplane of their regions and the unit behind it.
+
+    `distance` (batch,), float64; `layer` (batch,) indexes `names`; `unit` and `piece` as in RowOrigin; `normal`
+    (batch, *input_shape) is the unit vector towards it, so that x + distance * normal lies on the hyperplane.
+    """
+
+    names: tuple[str, ...]
+    distance: Tensor
+    layer: Tensor
+    unit: Tensor
+    piece: Tensor
+    normal: Tensor
+
+
+def nearest_boundary(net: Network, x: ArrayLike, *, batch_size: int | None = None) -> NearestBoundary:
+    """Return, for every point of a batch, the distance to the boundary of its region and the unit that draws it.
+
+    Args:
+        net: piecewise linear.
+        x: (batch, *input_shape), or one point, which counts as a batch of one.
+        batch_size: points at once; by default what keeps the maps within 256 MB.
+
+    Raises: SmoothError, ShapeError, InputError as for `affine_map`. A network without units gives infinite distances.
+
+    Algorithm: the maps of all pre-activations in chunks, row norms, and the least quotient; the cost is that of the maps.
+    """
+    net = exact(net)
+    if not hasattr(x, "shape"):
+        x = torch.as_tensor(x, dtype=torch.float64)
+    gates = [node for node in net.nodes if isinstance(node.step, Choice)]
+    rows = sum(math.prod(net.shape_of(n.inputs[0])) for n in gates)
+    size = batch_size or max(1, (1 << 28) // (8 * max(1, rows) * max(1, math.prod(net.input_shape))))
+    total = -(-len(x) // size) if is_batch(x, net.input_shape) else 1
+    chunks = progress(batches(x, net.input_shape, size, net.dtype, net.device), total, "nearest boundaries")
+    parts = [_nearest(net, gates, chunk) for chunk in chunks]
+    return NearestBoundary(tuple(n.name for n in gates), *(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def _nearest(net: Network, gates: list[Node], x: Tensor) -> tuple[Tensor, ...]:
+    """Return distance, layer, unit, piece and normal for one chunk of points."""
+    none = torch.full((len(x),), -1)
+    best: tuple[Tensor, ...] = (x.new_full((len(x),), math.inf), none, none, none, torch.zeros_like(x).flatten(1))
+    if gates:
+        values = [n.inputs[0] for n in gates]
+        local = at_points(net, x, max(values))
+        found = maps(net, len(x), lambda _: local, dict.fromkeys(values), 1 << 62)
+        pieces = {n.name: cast(Choice, n.step).pieces(*v) for n, v in gate_inputs(net, x)}
+        for k, node in enumerate(gates):
+            weight, offset = found[node.inputs[0]]
+            gap, unit, piece, normal = _nearest_wall(net, node, pieces[node.name], x, weight, offset)
+            closer = gap < best[0]
+            new = (gap, torch.full_like(unit, k), unit, piece, normal)
+            best = tuple(torch.where(closer.reshape(-1, *(1,) * (b.ndim - 1)), a, b) for a, b in zip(new, best, strict=True))
+    return (*best[:4], best[4].reshape(x.shape))
+
+
+Wall = tuple[Tensor, Tensor, Tensor, Tensor]  # distance, unit, piece behind, unit normal towards it; for many points
+
+
+def _nearest_wall(net: Network, node: Node, pieces: Tensor, x: Tensor, weight: Tensor, offset: Tensor) -> Wall:
+    """Return the nearest wall of one gate for every point."""
+    z = (weight @ flat(x, 1).unsqueeze(-1)).squeeze(-1) + offset
+    if isinstance(node.step, Gate):
+        return _nearest_breakpoint(node.step, net.shape_of(node.inputs[0]), flat(pieces, 1).long(), z, weight)
+    step, shape = cast(Choice, node.step), net.shape_of(node.inputs[0])
+    found = [_nearest_rival(step.walls(p, shape), v, w) for p, v, w in zip(pieces, z, weight, strict=True)]
+    return tuple(torch.stack(column) for column in zip(*found, strict=True))  # type: ignore[return-value]
+
+
+def _nearest_breakpoint(step: Gate, shape: tuple[int, ...], pieces: Tensor, z: Tensor, weight: Tensor) -> Wall:
+    """The least of |z - t| / |w| over units and breakpoints: the nearest breakpoint is always one beside the piece."""
+    norms = torch.linalg.vector_norm(weight, dim=-1).expand(z.shape)
+    limits = step.breakpoints.expand(len(step.breakpoints), *shape).reshape(len(step.breakpoints), 1, -1)
+    gaps = torch.where(norms > 0, (z - limits).abs() / norms, math.inf)
+    gap, at = (
+        gaps.permute(1, 0, 2).flatten(1).min(1) if gaps.numel() else (z.new_full((len(z),), math.inf), pieces.new_zeros(len(z)))
+    )
+    unit, points = at % max(1, z.shape[1]), torch.arange(len(z))
+    if not gaps.numel():
+        return gap, at, at, z.new_zeros(len(z), weight.shape[-1])
+    beyond = torch.where(z[points, unit] > limits[at // z.shape[1], 0, unit], -1, 1)
+    normal = beyond[:, None] * weight[points, unit] / norms[points, unit].clamp(min=1e-300)[:, None]
+    return gap, unit, pieces[points, unit] + beyond, normal
+
+
+def _nearest_rival(walls: Walls, z: Tensor, weight: Tensor) -> Wall:
+    if not len(walls.unit):
+        return z.new_full((), math.inf), torch.tensor(-1), torch.tensor(-1), z.new_zeros(weight.shape[-1])
+    rows = walls.values(weight.mT).mT
+    norms = torch.linalg.vector_norm(rows, dim=-1)
+    gaps = torch.where(norms > 0, (walls.bound - walls.values(z)) / norms, math.inf)
+    at = gaps.argmin()
+    return gaps[at], walls.unit[at], walls.beyond[at], rows[at] / norms[at].clamp(min=1e-300)
