@@ -160,6 +160,15 @@ class Polytope(Result):
         rows = torch.nonzero(rows).reshape(-1) if rows.dtype == torch.bool else rows.long()
         return Polytope(self.matrix[rows], self.bound[rows], self.origins.select(rows))
 
+    def section(self, point: Tensor, basis: Tensor) -> Polytope:
+        """Return {z : point + basis z in this polytope}, basis of shape (dim, k): the same rows, seen within a flat."""
+        if point.shape != (self.dim,) or basis.ndim != 2 or len(basis) != self.dim:
+            raise ShapeError(
+                f"section: expected point ({self.dim},) and basis ({self.dim}, k); got {tuple(point.shape)} and"
+                f" {tuple(basis.shape)}"
+            )
+        return Polytope(self.matrix @ basis, self.slack(point), self.origins)
+
     def slack(self, x: ArrayLike) -> Tensor:
         """Return bound - matrix x: (rows,) for a point (dim,), (batch, rows) for points (batch, dim)."""
         return self.bound - self._points(x) @ self.matrix.T
