@@ -25,6 +25,11 @@ SOLVER_ACCURACY = 1e-10
 SOLVER_FACTOR = 1024.0
 
 
+def accuracy_of(tolerance: Tolerance) -> float:
+    """Return the largest relative residue that a proof by multipliers may leave: about 1e-9."""
+    return tolerance.relative * SOLVER_FACTOR
+
+
 @final
 @dataclass(frozen=True, eq=False, slots=True)
 class Optimum:
@@ -199,7 +204,7 @@ class LinearProgram:
     """
 
     def __init__(self, matrix: Tensor, bound: Tensor, *, tolerance: Tolerance | None = None) -> None:
-        self.accuracy = (tolerance or Tolerance()).relative * SOLVER_FACTOR
+        self.accuracy = accuracy_of(tolerance or Tolerance())
         self._matrix, self._bound = (v.detach().double().clone().numpy() for v in (matrix, bound))
         self._proofs = Proofs(self._matrix, self._bound, self.accuracy)
         self.length = self._proofs.length
@@ -315,8 +320,7 @@ def deepest(matrix: Tensor, bound: Tensor, *, accuracy: float) -> Deepest | None
     point, y = found.point[:-1], found.multipliers[:-1]
     if proofs.empty(y.numpy()):
         return Deepest(point, found.value, y)
-    zero_rows = ((weight > 0) & torch.from_numpy(proofs.norms == 0) & (bound < 0)).any()
-    return None if zero_rows or not proofs.feasible(point.numpy()) else Deepest(point, found.value, None)
+    return Deepest(point, found.value, None) if proofs.feasible(point.numpy()) else None
 
 
 def _power(sizes: Array) -> Array:
