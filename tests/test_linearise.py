@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oracles import relu_network
-from polylens import affine_map, affine_maps, dense, linearise, patterns
+from polylens import AffineMap, affine_map, affine_maps, dense, linearise, patterns
 from polylens.errors import InputError, ShapeError, SmoothError
 from strategies import degenerate_network, points
 
@@ -126,6 +126,25 @@ def test_smooth_layers_stop_only_what_lies_behind_them() -> None:
         affine_map(net, x)
     slope = 1 - torch.tanh(torch.tensor([1.0, 0.0, 2.0])) ** 2
     assert torch.allclose(linearise(net, x).weight[0].diagonal(), slope * torch.tensor([1.0, 0.0, 1.0]))
+
+
+def test_a_batch_of_maps_takes_one_point_each_or_one_in_all() -> None:
+    net, x = random_net(4, 5, 2), torch.randn(5, 4, dtype=torch.float64)
+    maps = affine_map(net, x)
+    assert maps(x).shape == maps(x[0]).shape == (5, 2)
+    assert torch.equal(maps(x[0])[3], maps[3](x[0]))
+    assert maps(x.expand(3, 5, 4)).shape == (3, 5, 2)
+    assert maps[0](x[:0]).shape == (0, 2)
+    for wrong in (x[:4], x[:0], x[:, :3], torch.tensor(1.0)):
+        with pytest.raises(ShapeError, match="expected"):
+            maps(wrong)
+
+
+def test_a_map_of_one_number_takes_a_single_point() -> None:
+    a = affine_map(random_net(4, 5, 1), torch.zeros(4))
+    scalar = AffineMap(a.weight, a.offset, (4,), ())
+    assert scalar(torch.ones(4)).shape == ()
+    assert scalar(torch.ones(3, 4)).shape == (3,)
 
 
 @pytest.mark.parametrize(

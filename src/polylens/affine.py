@@ -37,13 +37,22 @@ class AffineMap(Result):
             )
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return A x + b for x (*batch, *input_shape): one x for each map of the batch, or many x for a single map."""
-        if x.shape[x.ndim - len(self.input_shape) :] != self.input_shape:
+        """Return A x + b for x (*batch, *input_shape): one x for each map of the batch, or many x for a single map.
+
+        A single x goes through every map of a batch. No x at all, (0, *input_shape), has images (0, *output_shape) under
+        a single map. Raises ShapeError where x has another shape or as many points as there are not maps.
+        """
+        lead = x.shape[: max(0, x.ndim - len(self.input_shape))]
+        if x.shape != (*lead, *self.input_shape):
             raise ShapeError(f"affine map: expected x (..., {self.input_shape}); got {tuple(x.shape)}")
-        lead = x.shape[: x.ndim - len(self.input_shape)]
+        if not _broadcast(lead, self.weight.shape[:-2]):
+            raise ShapeError(
+                f"{self!r}: expected one x for each map or one x in all, {(*self.weight.shape[:-2], *self.input_shape)} or"
+                f" {self.input_shape}; got {tuple(x.shape)}; choose maps by indexing"
+            )
         flat = x.reshape(*lead, math.prod(self.input_shape)).to(self.weight.dtype)
         y = (self.weight @ flat.unsqueeze(-1)).squeeze(-1) if self.weight.ndim > 2 else flat @ self.weight.mT
-        return (y + self.offset).reshape(*y.shape[:-1], *self.output_shape)
+        return (y + self.offset).reshape((*y.shape[:-1], *self.output_shape))
 
     def __matmul__(self, other: AffineMap) -> AffineMap:
         """Return the map that applies `other` first: `(self @ other)(x) == self(other(x))`."""
@@ -75,7 +84,7 @@ class AffineMap(Result):
 
     def images(self) -> Tensor:
         """Return the weight with its inputs in their own shape: (*batch, outputs, *input_shape)."""
-        return self.weight.reshape(*self.weight.shape[:-1], *self.input_shape)
+        return self.weight.reshape((*self.weight.shape[:-1], *self.input_shape))
 
     def singular_values(self) -> Tensor:
         """Return the singular values of A, largest first: (*batch, min(outputs, inputs)), in float64.
@@ -96,3 +105,7 @@ class AffineMap(Result):
             "batch": list(self.weight.shape[:-2]),
             "singular_values": self.singular_values().tolist(),
         }
+
+
+def _broadcast(a: Sequence[int], b: Sequence[int]) -> bool:
+    return all(m == n or 1 in (m, n) for m, n in zip(reversed(a), reversed(b), strict=False))
