@@ -137,3 +137,58 @@ def test_gates_stay_on_the_cpu_whatever_the_default_device() -> None:
     assert {t.device.type for g in made for t in g.parameters().values()} == {"cpu"}
     assert table[-1].tolist() == [10, 11, 14, 15]
     assert walls.bound.tolist() == [1.0] * 6
+
+
+class Function(nn.Module):
+    """A function of one tensor behind a linear layer that keeps it."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+        self.keep = nn.Linear(3, 3, dtype=torch.float64)
+        nn.init.eye_(self.keep.weight)
+        nn.init.zeros_(self.keep.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self.keep(x))
+
+
+WIDER = torch.linspace(-1, 1, 12, dtype=torch.float64).reshape(4, 3)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda z: torch.maximum(z.unsqueeze(1), WIDER),
+        lambda z: torch.minimum(z[:, :, None], WIDER[:, 0]),
+        lambda z: z.unsqueeze(1).clamp(WIDER, WIDER + 0.5),
+        lambda z: z.unsqueeze(1).clamp(min=WIDER[None]),
+        lambda z: torch.maximum(z.sum(1), torch.tensor(0.5, dtype=torch.float64)),
+    ],
+)
+def test_constants_wider_than_what_a_gate_clips_widen_it_first(function: Callable[[Tensor], Tensor]) -> None:
+    module, x = Function(function), torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    net = load(module, x)
+    want = module(x).detach()
+    assert torch.equal(net(x), want)
+    assert net.gates[-1].shape == want.shape[1:]
+    for i in range(5):
+        assert torch.allclose(affine_map(net, x[i])(x[i]), want[i], rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda z: F.max_pool1d(z.unsqueeze(1), 1, 2).flatten(1),
+        lambda z: F.max_pool2d(z[:, None, None], (1, 1), (1, 2), ceil_mode=True).flatten(1),
+        lambda z: z.unsqueeze(1).amax(1),
+        lambda z: z.reshape(-1, 1, 3, 1).amin((1, 3)),
+        lambda z: z.unsqueeze(2).max(2, keepdim=True).values.flatten(1),
+    ],
+)
+def test_a_single_candidate_leaves_no_choice_and_so_no_gate(function: Callable[[Tensor], Tensor]) -> None:
+    module, x = Function(function), torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    net = load(module, x)
+    assert net.gates == ()
+    assert torch.equal(net(x), module(x).detach())
+    assert torch.equal(affine_map(net, x)(x), net(x))

@@ -143,3 +143,8 @@ def test_units_and_windows_of_max_gates_are_counted_apart() -> None:
     assert repr(p) == "Patterns(3 inputs, 32 units and 8 windows, 2 layers)"
     assert p.layer(0).summary().startswith("3 patterns of 32 units, ")
     assert {"num_units": 32, "num_windows": 8}.items() <= p.to_dict().items()
+
+
+def test_a_layer_of_one_piece_is_counted() -> None:
+    p = Patterns.from_pieces([UnitLayer("g", "reduce_max", (2,), 1, True)], [torch.zeros(3, 2, dtype=torch.long)])
+    assert p.frequencies().counts[0].tolist() == [[3, 3]]

@@ -337,8 +337,10 @@ def gate(
     shape = torch.broadcast_shapes(*(v.shape for v in values), (1,))
     stacked = torch.stack([v.expand(shape) for v in values])
     k = len(breakpoints)
-    if bool((stacked[: k - 1] > stacked[1:k]).any()):
-        raise InputError(f"{kind}: expected breakpoints that do not descend; got {list(breakpoints)}; put them in order")
+    descends = (stacked[: k - 1] > stacked[1:k]).any(0)
+    if bool(descends.any()):
+        got = stacked[:k, descends][:, 0].tolist()
+        raise InputError(f"{kind}: expected breakpoints that do not descend; got {got}; put them in order")
     return Gate(kind, stacked[:k], stacked[k : 2 * k + 1], stacked[2 * k + 1 :], inclusive)
 
 

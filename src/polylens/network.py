@@ -240,8 +240,9 @@ def patterns(net: Network, x: ArrayLike, *, batch_size: int | None = None) -> Pa
     """Return the activation patterns of a batch: which piece of its gate every unit of the network is on.
 
     A unit is on piece p when p breakpoints of its gate lie strictly below its pre-activation (ReLU: 1 iff > 0; the lower
-    jump of a hard shrink, which is 0 at both ends, counts as below from the breakpoint itself on); a max-gate's piece is the position of the winner, the lowest among equals; a smooth activation's is the sign of its
-    pre-activation. Decided in the network's own dtype.
+    jump of a hard shrink, which is 0 at both ends, counts as below from the breakpoint itself on). A max-gate's piece is
+    the position of the winner, the lowest among equals; a smooth activation's is the sign of its pre-activation.
+    Decided in the network's own dtype.
 
     Args:
         net: any network; one without gates gives patterns of no units.

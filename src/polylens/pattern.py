@@ -215,8 +215,9 @@ class Patterns(Result):
             rows = max(1, _BLOCK // max(1, 8 * layer.num_units))
             for start in range(0, len(self), rows):
                 pieces = layer.unpack(self.packed[start : start + rows, self._columns(i)].numpy())
-                above = torch.stack([(pieces == k).sum(0) for k in range(1, layer.num_pieces)])
-                total += torch.cat([(len(pieces) - above.sum(0)).unsqueeze(0), above])
+                for k in range(1, layer.num_pieces):
+                    total[k] += (pieces == k).sum(0)
+            total[0] = len(self) - total[1:].sum(0)
             counts.append(total)
         return Frequencies(self.layers, tuple(counts), len(self))
 

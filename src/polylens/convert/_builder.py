@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import torch
@@ -90,12 +90,16 @@ class Builder(Shapes):
         """factor * x + shift elementwise; constants may broadcast x to a larger shape."""
         if not all(bool(torch.isfinite(c).all()) for c in (factor, shift) if c is not None):
             self.refuse("adds or multiplies by infinity or NaN", "use a large finite number, say -1e9 in a mask before softmax")
-        x = self.lifted(x, max([x.rank, *(c.ndim for c in (factor, shift) if c is not None)]))
+        x = self.spread(x, factor, shift)  # a shift alone would leave the linear part in the smaller shape
         parts = [None if c is None else self.aligned(c, x) for c in (factor, shift)]
-        shape = torch.broadcast_shapes(x.shape, *(p.shape[1:] for p in parts if p is not None))
-        # a shift alone would leave the linear part in the smaller shape
-        x = self.expand(x, (self.batch, *shape) if x.batched else shape)
         return self.emit(Scale(parts[0], parts[1]), [x])
+
+    def spread(self, x: Live, *constants: Tensor | float | None) -> Live:
+        """x expanded to the shape that it has beside constants: steps that take them keep the shape of their input."""
+        tensors = [c for c in constants if isinstance(c, Tensor)]
+        x = self.lifted(x, max([x.rank, *(c.ndim for c in tensors)]))
+        shape = torch.broadcast_shapes(x.shape, *(self.aligned(c, x).shape[1:] for c in tensors))
+        return self.expand(x, (self.batch, *shape) if x.batched else shape)
 
     def add(self, a: Operand, b: Operand, weight: float = 1.0, first: float = 1.0) -> Live:
         """first * a + weight * b."""
@@ -129,7 +133,8 @@ class Builder(Shapes):
         return self.emit(step, [x])
 
     def clamp(self, x: Live, low: Tensor | float | None, high: Tensor | float | None, kind: str = "clip") -> Live:
-        """Clip to bounds; missing or infinite ones do not bind."""
+        """Clip to bounds, which may broadcast x to a larger shape; missing or infinite ones do not bind."""
+        x = self.spread(x, low, high)
         low, high = (self._bound(x, b) for b in (low, high))
         return x if low is None and high is None else self.gate(x, clip(low, high, kind))
 
@@ -153,6 +158,8 @@ class Builder(Shapes):
         """Max-pooling in PyTorch's terms; single numbers are repeated over the axes."""
         rank = len(x.shape) - 1
         wide = [tuple(v) * (rank if len(v) == 1 else 1) for v in (size, stride or size, padding, dilation)]
+        if math.prod(wide[0]) == 1 and not any(wide[2]):  # one candidate leaves no choice
+            return reduce(lambda y, d: self.slice(y, d - rank, None, None, wide[1][d]), range(rank), x)
         return self.emit(MaxPool(wide[0], wide[1], wide[2], wide[3], ceil_mode), [x])
 
     def extreme(self, x: Live, dims: Sequence[int] | None, keepdim: bool, largest: bool) -> Live:
@@ -162,13 +169,16 @@ class Builder(Shapes):
         places = sorted(d % x.rank for d in (dims if dims is not None else range(x.rank)))
         shape = self.source_shape(x)
         rest = [d for d in range(x.rank) if d not in places]
+        kept = [1 if d in places else s for d, s in enumerate(shape)] if keepdim else [shape[d] for d in rest]
+        if all(x.shape[self.axis(x, d) - 1] == 1 for d in places):  # one candidate leaves no choice
+            return self.reshape(x, kept)
         y = x
         if len(places) > 1:
             y = self.permute(x, [*rest, *places])
             y = self.reshape(y, [*(shape[d] for d in rest), math.prod(shape[d] for d in places)])
         axis = self.axis(y, places[0] if len(places) == 1 else -1)
         y = self.emit(ReduceMax(axis, y.shape[axis - 1], largest, "reduce_max" if largest else "reduce_min"), [y])
-        return self.reshape(y, [1 if d in places else s for d, s in enumerate(shape)]) if keepdim else y
+        return self.reshape(y, kept) if keepdim else y
 
     def bigger(self, a: Operand, b: Operand, largest: bool) -> Live:
         """The elementwise maximum or minimum; against a constant it is a clip."""

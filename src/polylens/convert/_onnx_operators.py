@@ -66,7 +66,7 @@ def _sum(n: Call) -> Live:
 def _extreme(n: Call) -> Live:
     y, rest = _parted(n)
     for other in rest:
-        y = n.builder.bigger(_spread(n, y, other), other, n.op == "Max")
+        y = n.builder.bigger(y, other, n.op == "Max")
     return y
 
 
@@ -75,13 +75,6 @@ def _parted(n: Call) -> tuple[Live, list[Operand]]:
     operands = sorted(n.fitted(n.operands), key=lambda o: isinstance(o, Tensor))
     first, *rest = operands
     return as_live(first), rest
-
-
-def _spread(n: Call, x: Live, other: Operand) -> Live:
-    """Return x expanded to what it becomes beside a constant: gates keep the shape of their input."""
-    if isinstance(other, Live):
-        return x
-    return n.builder.expand(x, torch.broadcast_shapes(n.builder.source_shape(x), other.shape))
 
 
 @operator("MatMul")
@@ -169,7 +162,7 @@ def _prelu(n: Call) -> Live:
     x, slope = n.x, n.needed(1)
     if n.opset < 7 and slope.numel() > 1:
         slope = slope.reshape(-1, *(1,) * (x.rank - 2))
-    y = _spread(n, as_live(n.fitted([x, slope])[0]), slope)
+    y = n.builder.spread(as_live(n.fitted([x, slope])[0]), slope)
     return n.builder.gate(y, leaky_relu(n.builder.aligned(slope, y)[0] if slope.numel() > 1 else slope.item(), "prelu"))
 
 
