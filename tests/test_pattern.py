@@ -148,3 +148,60 @@ def test_units_and_windows_of_max_gates_are_counted_apart() -> None:
 def test_a_layer_of_one_piece_is_counted() -> None:
     p = Patterns.from_pieces([UnitLayer("g", "reduce_max", (2,), 1, True)], [torch.zeros(3, 2, dtype=torch.long)])
     assert p.frequencies().counts[0].tolist() == [[3, 3]]
+
+
+def two_layers() -> Patterns:
+    bits = torch.rand(4, 70, generator=torch.Generator().manual_seed(0)) > 0.5
+    layers = [UnitLayer("a", "relu", (70,)), UnitLayer("b", "relu6", (2, 35), 3)]
+    return Patterns.from_pieces(layers, [bits, bits.long().reshape(4, 2, 35)])
+
+
+def test_an_empty_selection_answers_like_any_other_and_has_no_frequencies() -> None:
+    p = two_layers()
+    none = p[torch.zeros(4, dtype=torch.bool)]
+    assert len(none) == 0
+    assert none.distances().shape == (0, 0)
+    assert none.distances(p).shape == (0, 4)
+    assert p.distances(none).shape == (4, 0)
+    assert none.pieces("b").shape == (0, 2, 35)
+    assert none.matches(p[0]).shape == (0,)
+    unique = none.unique()
+    assert (len(unique.patterns), len(unique.inverse), len(unique.counts)) == (0, 0, 0)
+    assert Patterns.concat([none, p]) == p
+    assert Patterns.from_pieces(p.layers, [none.pieces(0), none.pieces(1)]) == none
+    assert "0 patterns of 140 units" in none.summary()
+    with pytest.raises(InputError, match="one input or more; got an empty selection"):
+        none.frequencies()
+
+
+@pytest.mark.parametrize("index", [2, np.int64(2), np.array(2), torch.tensor(2), -2, np.int32(-2)])
+def test_any_kind_of_integer_takes_one_pattern(index: object) -> None:
+    p = two_layers()
+    assert p[index] == p[2:3]  # type: ignore[index]
+
+
+def test_layers_that_are_not_there_are_refused_with_the_names_that_are() -> None:
+    p = two_layers()
+    for ask in (p.frequencies().active, p.pieces, p.layer):
+        for name in ("zz", 2, -3):
+            with pytest.raises(InputError, match=r"expected one of \['a', 'b'\]"):
+                ask(name)
+    assert torch.equal(p.frequencies().active(-1), p.frequencies().active("b"))
+    with pytest.raises(InputError, match=r"one or more of \['a', 'b'\]; got none"):
+        p.layer()
+
+
+def test_layers_of_no_units_are_packed_and_counted() -> None:
+    p = Patterns.from_pieces([UnitLayer("g", "relu", (0,))], [torch.zeros(3, 0, dtype=torch.bool)])
+    assert (len(p), p.num_units, p.pieces().shape) == (3, 0, (3, 0))
+    assert p.distances().tolist() == [[0] * 3] * 3
+    assert p.frequencies().units()[0]["units"] == 0
+
+
+def test_patterns_stay_on_the_cpu_whatever_the_default_device() -> None:
+    net = dense([(torch.randn(5, 3), None), (torch.randn(4, 5), None), (torch.randn(2, 4), None)], "relu6")
+    x = torch.randn(6, 3)
+    with torch.device("meta"):
+        p = patterns(net, x)
+        found = [p.packed, p.pieces(), p.distances(), *p.unique()[1:], *p.frequencies().counts, p.frequencies().active(0)]
+    assert {t.device.type for t in found} == {"cpu"}

@@ -40,7 +40,7 @@ class AffineMap(Result):
         """Return A x + b for x (*batch, *input_shape): one x for each map of the batch, or many x for a single map.
 
         A single x goes through every map of a batch. No x at all, (0, *input_shape), has images (0, *output_shape) under
-        a single map. Raises ShapeError where x has another shape or as many points as there are not maps.
+        a single map. Raises ShapeError for another shape, and for a number of points that is not that of the maps.
         """
         lead = x.shape[: max(0, x.ndim - len(self.input_shape))]
         if x.shape != (*lead, *self.input_shape):

@@ -7,9 +7,10 @@ A layer of units with p pieces takes ceil(log2 p) bit planes (one for ReLU); a p
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple, SupportsIndex, final
 
 import numpy as np
 import numpy.typing as npt
@@ -59,13 +60,13 @@ class UnitLayer:
 
     def pack(self, pieces: Tensor) -> npt.NDArray[np.uint8]:
         """Return pieces (batch, *shape) packed to (batch, num_bytes)."""
-        flat = pieces.reshape(len(pieces), -1).cpu().numpy()
+        flat = pieces.reshape(len(pieces), self.num_units).cpu().numpy()
         packed = np.zeros((len(flat), self.planes, self.plane_bytes), np.uint8)
         for plane in range(self.planes):
             bits = flat if flat.dtype == np.bool_ else (flat >> plane) & 1
             if bits.shape[1]:
                 packed[:, plane, : -(-bits.shape[1] // 8)] = np.packbits(bits, axis=1, bitorder="little")
-        return packed.reshape(len(flat), -1)
+        return packed.reshape(len(flat), self.num_bytes)
 
     def unpack(self, packed: npt.NDArray[np.uint8]) -> Tensor:
         """Return packed patterns (batch, num_bytes) as pieces (batch, *shape): bool for two pieces, else int64."""
@@ -73,8 +74,10 @@ class UnitLayer:
         bits = np.unpackbits(planes, axis=2, count=self.num_units, bitorder="little")
         if self.num_pieces <= 2:
             return torch.from_numpy(bits[:, 0].astype(np.bool_)).reshape(len(packed), *self.shape)
-        pieces = sum(bits[:, k].astype(np.int64) << k for k in range(self.planes))
-        return torch.as_tensor(pieces).reshape(len(packed), *self.shape)
+        pieces = np.zeros((len(packed), self.num_units), np.int64)
+        for k in range(self.planes):
+            pieces |= bits[:, k].astype(np.int64) << k
+        return torch.from_numpy(pieces).reshape(len(packed), *self.shape)
 
 
 class UniquePatterns(NamedTuple):
@@ -90,8 +93,9 @@ class UniquePatterns(NamedTuple):
 class Patterns(Result):
     """The activation patterns of a batch of inputs: `packed` (batch, bytes), uint8, the layers side by side.
 
-    A sequence: `len(p)`, `p[3]` (a batch of one), `p[mask]`. Two are equal when they hold the same layers and the same
-    patterns in the same order; the hash is that of the content, so a single pattern is a dictionary key.
+    A sequence: `len(p)`, `p[3]` (a batch of one), `p[mask]`, which may select none. Two are equal when they hold the same
+    layers and the same patterns in the same order; the hash is that of the content, so a single pattern is a dictionary
+    key.
     """
 
     packed: Tensor
@@ -130,8 +134,9 @@ class Patterns(Result):
     def __iter__(self) -> Iterator[Patterns]:
         return (self[i] for i in range(len(self)))
 
-    def __getitem__(self, index: int | slice | Sequence[int] | Tensor | npt.NDArray[Any]) -> Patterns:
-        if isinstance(index, int):
+    def __getitem__(self, index: SupportsIndex | slice | Sequence[int] | Tensor | npt.NDArray[Any]) -> Patterns:
+        if isinstance(index, SupportsIndex) and getattr(index, "ndim", 0) == 0:
+            index = operator.index(index)
             if not -len(self) <= index < len(self):
                 raise IndexError(f"pattern {index} of {len(self)}")
             index = slice(index, index + 1 or None)
@@ -161,16 +166,18 @@ class Patterns(Result):
     def layer(self, *names: str | int) -> Patterns:
         """Return the patterns of the named layers alone (names as in `layers`, or positions), without a copy for one.
 
-        Raises InputError for a name that no layer has.
+        Raises InputError for a name that no layer has, and for no names.
         """
-        wanted = [self._position(name) for name in names]
+        if not names:
+            raise InputError(f"layer: expected one or more of {[a.name for a in self.layers]}; got none")
+        wanted = [_position(self.layers, name) for name in names]
         parts = [self.packed[:, self._columns(i)] for i in wanted]
         packed = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
         return Patterns(packed, tuple(self.layers[i] for i in wanted))
 
     def pieces(self, name: str | int = 0) -> Tensor:
         """Return which piece every unit of a layer is on: (batch, *shape), bool for two pieces, else int64."""
-        i = self._position(name)
+        i = _position(self.layers, name)
         return self.layers[i].unpack(self.packed[:, self._columns(i)].numpy())
 
     def matches(self, other: Patterns) -> Tensor:
@@ -181,7 +188,8 @@ class Patterns(Result):
     def distances(self, other: Patterns | None = None) -> Tensor:
         """Return the Hamming distances to `other`'s patterns (to its own when None): (batch, other batch), int64.
 
-        A distance counts the units that are on different pieces, whatever their number of pieces.
+        A distance counts the units and windows that are on different pieces, whatever their number of pieces. Patterns of
+        no units are at distance 0; an empty selection has a matrix without rows. Raises InputError for other layers.
 
         Algorithm: exclusive or and population count of 64-bit words, blocked; O(batch * other * units / 64).
         """
@@ -196,7 +204,10 @@ class Patterns(Result):
         return torch.from_numpy(out)
 
     def unique(self) -> UniquePatterns:
-        """Return the distinct patterns in order of first appearance, with inverse (batch,) and counts."""
+        """Return the distinct patterns in order of first appearance, with inverse (batch,) and counts.
+
+        An empty selection has none; patterns of no units are all one. Algorithm: a sort, O(batch log batch) comparisons.
+        """
         rows = np.ascontiguousarray(self.packed.numpy())
         keys = rows.view(np.dtype((np.void, rows.shape[1]))).reshape(-1) if rows.shape[1] else np.zeros(len(rows), np.uint8)
         _, first, inverse, counts = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
@@ -208,10 +219,15 @@ class Patterns(Result):
         )
 
     def frequencies(self) -> Frequencies:
-        """Return how often every unit is on each of its pieces, counted in blocks of bounded memory."""
+        """Return how often every unit is on each of its pieces, counted in blocks of bounded memory.
+
+        Raises InputError for an empty selection, of which there are no fractions.
+        """
+        if not len(self):
+            raise InputError("frequencies: expected patterns of one input or more; got an empty selection")
         counts = []
         for i, layer in enumerate(self.layers):
-            total = torch.zeros(layer.num_pieces, *layer.shape, dtype=torch.int64)
+            total = torch.zeros(layer.num_pieces, *layer.shape, dtype=torch.int64, device="cpu")
             rows = max(1, _BLOCK // max(1, 8 * layer.num_units))
             for start in range(0, len(self), rows):
                 pieces = layer.unpack(self.packed[start : start + rows, self._columns(i)].numpy())
@@ -238,14 +254,6 @@ class Patterns(Result):
         start = sum(layer.num_bytes for layer in self.layers[:i])
         return slice(start, start + self.layers[i].num_bytes)
 
-    def _position(self, name: str | int) -> int:
-        names = [layer.name for layer in self.layers]
-        if isinstance(name, int) and -len(names) <= name < len(names):
-            return name % len(names)
-        if name not in names:
-            raise InputError(f"layer: expected one of {names} or a position below {len(names)}; got {name!r}")
-        return names.index(str(name))
-
     def _same_layers(self, other: Patterns) -> None:
         if self.layers != other.layers:
             raise InputError(f"patterns to compare: expected the same layers; got {self!r} and {other!r}")
@@ -255,13 +263,22 @@ class Patterns(Result):
         flat = np.ascontiguousarray(self.packed.numpy()).view(np.uint64)
         ends = np.cumsum([layer.num_bytes // 8 for layer in self.layers], dtype=np.int64)
         parts = np.split(flat, ends, axis=1)[:-1]  # nothing is left behind the last end
-        return [p.reshape(len(self), a.planes, -1) for p, a in zip(parts, self.layers, strict=True)]
+        return [p.reshape(len(self), a.planes, a.plane_bytes // 8) for p, a in zip(parts, self.layers, strict=True)]
+
+
+def _position(layers: Sequence[UnitLayer], name: str | int) -> int:
+    names = [layer.name for layer in layers]
+    if isinstance(name, int) and -len(names) <= name < len(names):
+        return name % len(names)
+    if name not in names:
+        raise InputError(f"layer: expected one of {names} or a position below {len(names)}; got {name!r}")
+    return names.index(str(name))
 
 
 @final
 @dataclass(frozen=True, eq=False, slots=True, repr=False)
 class Frequencies(Result):
-    """How often units are on their pieces: `counts`, one tensor (pieces, *shape) for each of `layers`, out of `total`.
+    """How often units are on their pieces: `counts`, one tensor (pieces, *shape) for each of `layers`, out of `total` > 0.
 
     A unit that was only ever on piece 0 is *dead* (for ReLU: never active), one that was only ever on another single
     piece is *always on*, every other one is *mixed*. All three are statements about the inputs that were counted.
@@ -275,12 +292,18 @@ class Frequencies(Result):
         return f"Frequencies({self.total} inputs, {len(self.layers)} layers)"
 
     def active(self, name: str | int) -> Tensor:
-        """Return the fraction of inputs for which each unit is off piece 0: (*shape), float64; for ReLU, P(active)."""
-        i = name if isinstance(name, int) else [layer.name for layer in self.layers].index(name)
+        """Return the fraction of inputs for which each unit is off piece 0: (*shape), float64; for ReLU, P(active).
+
+        Raises InputError, which lists the names, when there is no such layer.
+        """
+        i = _position(self.layers, name)
         return 1 - self.counts[i][0].double() / self.total
 
     def units(self) -> list[dict[str, Any]]:
-        """Return one row a layer: how many of its units are dead, always on and mixed."""
+        """Return one row a layer: how many of its units are dead, always on and mixed.
+
+        Of a max-gate they are windows; "dead" means that the first candidate always won. Without units the mean is NaN.
+        """
         rows = []
         for i, (layer, count) in enumerate(zip(self.layers, self.counts, strict=True)):
             dead = int((count[0] == self.total).sum())
@@ -294,11 +317,10 @@ class Frequencies(Result):
 
     def summary(self) -> str:
         lines = [f"activation frequencies over {self.total} inputs"]
-        lines += [
-            f"  {r['name']}: {r['units']} units, {r['dead']} dead, {r['always_on']} always on, {r['mixed']} mixed,"
-            f" active {r['mean_active']:.1%} of the time"
-            for r in self.units()
-        ]
+        for layer, r in zip(self.layers, self.units(), strict=True):
+            size = f"{r['units']} {'windows' if layer.is_max else 'units'}"
+            shares = f"{r['dead']} dead, {r['always_on']} always on, {r['mixed']} mixed"
+            lines.append(f"  {r['name']}: {size}, {shares}, active {r['mean_active']:.1%} of the time")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:

@@ -82,7 +82,7 @@ class Affine(Step, LinearAt):
         batch = max(len(c) for c in columns)
         flat = [c.expand(batch, *c.shape[1:]).flatten(0, 1) for c in columns]
         y = self.linear(*flat)
-        return y.reshape(batch, -1, *y.shape[1:])
+        return y.unflatten(0, (batch, columns[0].shape[1]))
 
     def offset(self, *offsets: Tensor) -> Tensor:
         return self.apply(*offsets)
