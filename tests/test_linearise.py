@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oracles import relu_network
-from polylens import AffineMap, affine_map, affine_maps, dense, linearise, patterns
+from polylens import AffineMap, affine_map, affine_maps, dense, linearise, load, patterns
 from polylens.errors import InputError, ShapeError, SmoothError
 from strategies import degenerate_network, points
 
@@ -74,6 +75,91 @@ def test_units_beyond_the_layer_are_refused() -> None:
     for units in ([2], [-1]):
         with pytest.raises(InputError, match="positions from 0 to 1"):
             affine_map(net, x, units=units)
+
+
+def test_units_are_chosen_by_a_mask_and_never_by_floats() -> None:
+    net, x = random_net(6, 9, 4), torch.randn(3, 6, dtype=torch.float64)
+    want = affine_map(net, x, units=[1, 3])
+    mask = [False, True, False, True]
+    for units in (mask, torch.tensor(mask), np.array(mask), np.array([1, 3]), torch.tensor([1, 3], dtype=torch.uint8)):
+        assert torch.equal(affine_map(net, x, units=units).weight, want.weight)
+    for units in (torch.tensor([], dtype=torch.long), np.zeros(4, dtype=bool), []):
+        assert affine_map(net, x, units=units).weight.shape == (3, 0, 6)
+    for units, problem in [
+        ([1.0, 3.0], "integer positions or a mask of bools; got torch.float32"),
+        ([True, False], r"mask of shape \(4,\) or \(4,\); got \(2,\)"),
+        (torch.ones(2, 2, dtype=torch.bool), "mask of shape"),
+        (["a"], "positions or a mask of bools"),
+    ]:
+        with pytest.raises(InputError, match=problem):
+            affine_map(net, x, units=units)  # type: ignore[arg-type]
+
+
+def test_a_mask_may_have_the_shape_of_the_layer() -> None:
+    net = load(torch.nn.Sequential(torch.nn.Conv2d(1, 2, 2), torch.nn.ReLU()).double().eval(), torch.zeros(1, 1, 3, 3).double())
+    x = torch.randn(1, 3, 3, dtype=torch.float64)
+    mask = torch.zeros(2, 2, 2, dtype=torch.bool)
+    mask[1, 0, 1] = True
+    assert torch.equal(affine_map(net, x, "0", units=mask).weight, affine_map(net, x, "0", units=[5]).weight)
+
+
+def test_layers_of_no_units_have_maps_without_rows_and_pass_on_their_offset() -> None:
+    net = dense([(torch.zeros(0, 3), torch.zeros(0)), (torch.zeros(2, 0), torch.tensor([1.0, -1.0]))]).double()
+    x = torch.randn(4, 3, dtype=torch.float64)
+    assert affine_map(net, x, "relu1", at="pre").weight.shape == (4, 0, 3)
+    assert affine_maps(net, x)["relu1"].weight.shape == (4, 0, 3)
+    for a in (affine_map(net, x), affine_map(net, x, max_bytes=1), affine_map(net, x, units=[0, 1])):
+        assert a.weight.tolist() == [[[0.0] * 3] * 2] * 4
+        assert a.offset.tolist() == [[1.0, -1.0]] * 4
+    assert patterns(net, x).num_units == 0
+
+
+def test_a_network_without_steps_has_nothing_in_front_of_its_output() -> None:
+    net = load(torch.nn.Sequential(torch.nn.Identity()), torch.zeros(1, 3))
+    assert net.nodes == ()
+    assert affine_map(net, torch.ones(3)).weight.tolist() == torch.eye(3).tolist()
+    with pytest.raises(InputError, match="puts out its input"):
+        affine_map(net, torch.ones(3), at="pre")
+
+
+@pytest.mark.parametrize("function", [torch.sqrt, torch.log, torch.reciprocal, lambda y: y**0.5, lambda y: y / y.sum(1, True)])
+def test_points_without_a_derivative_are_refused_and_the_step_is_named(function: object) -> None:
+    net = load(Function(function), torch.ones(2, 3))
+    good, bad = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]])
+    assert bool(torch.isfinite(linearise(net, good).weight).all())
+    name = net.smooth_steps[0].name
+    with pytest.raises(
+        InputError, match=rf"differentiable; {name} \({net.smooth_steps[0].step.kind}\) has no finite derivative"
+    ):
+        linearise(net, bad)
+
+
+class Function(torch.nn.Module):
+    """The absolute value of a layer that keeps its input, and a function of it."""
+
+    def __init__(self, function) -> None:
+        super().__init__()
+        self.function, self.keep = function, torch.nn.Linear(3, 3, bias=False)
+        torch.nn.init.eye_(self.keep.weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(self.keep(x).abs())
+
+
+def test_a_side_branch_without_derivative_does_not_matter() -> None:
+    net = load(Function(lambda y: torch.cat([y.sqrt(), 2 * y], 1)), torch.ones(2, 3))
+    side = next(node.name for node in net.nodes if node.step.kind == "scale")
+    assert affine_map(net, torch.zeros(2, 3), side).weight.shape == (2, 3, 3)
+    assert linearise(net, torch.zeros(2, 3), side).offset.tolist() == [[0.0] * 3] * 2
+
+
+def test_maps_stay_on_the_device_of_the_network_whatever_the_default() -> None:
+    net, x = random_net(6, 9, 8, 4), torch.randn(3, 6, dtype=torch.float64)
+    want = affine_map(net, x, units=[1, 2])
+    with torch.device("meta"):
+        assert torch.equal(affine_map(net, x, units=[1, 2]).weight, want.weight)
+        assert affine_map(net, x).weight.device.type == "cpu"
+        assert affine_map(net, x, "relu2", at="pre", max_bytes=1).weight.device.type == "cpu"
 
 
 def test_one_point_gives_one_map_without_batch_axis() -> None:
@@ -150,6 +236,8 @@ def test_a_map_of_one_number_takes_a_single_point() -> None:
 @pytest.mark.parametrize(
     ("x", "problem"),
     [
+        ([[0.0, 1.0, 2.0, 3.0], [4.0]], "lists of numbers of equal lengths"),
+        ([["a", "b", "c", "d"]], "lists of numbers of equal lengths"),
         (torch.zeros(2, 3), r"expected shape \(4,\) or \(batch, 4\); got \(2, 3\)"),
         (torch.zeros(2, 2, 2), r"it would fit after reshape\(\(-1, 4\)\)"),
         (torch.zeros(0, 4), "empty batch"),
@@ -158,7 +246,7 @@ def test_a_map_of_one_number_takes_a_single_point() -> None:
         (torch.tensor([[0.0, float("inf"), 0, 0]]), "1 NaN or infinite among 4"),
     ],
 )
-def test_unfit_inputs_get_one_clear_error_from_every_function(x: torch.Tensor, problem: str) -> None:
+def test_unfit_inputs_get_one_clear_error_from_every_function(x: object, problem: str) -> None:
     net = random_net(4, 5, 2)
     for function in (net, lambda v: patterns(net, v), lambda v: affine_map(net, v), lambda v: affine_maps(net, v)):
         with pytest.raises(InputError, match=problem):

@@ -15,6 +15,20 @@ from .errors import InputError, ShapeError
 ArrayLike = Any  # a torch.Tensor, a numpy array (memory-mapped too) or nested sequences of floats
 
 
+def array(x: ArrayLike, what: str = "input") -> ArrayLike:
+    """Return nested sequences as a float64 array, and arrays and tensors as they are.
+
+    Raises InputError where the sequences are not of equal lengths or hold something other than numbers.
+    """
+    if hasattr(x, "shape"):
+        return x
+    try:
+        return np.asarray(x, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        problem = " ".join(str(error).split())
+        raise InputError(f"{what}: expected an array, or lists of numbers of equal lengths; {problem}") from None
+
+
 def finite(x: Tensor, what: str) -> Tensor:
     """Return `x`, or raise InputError when it holds NaN or infinity; one pass over memory when it does not."""
     if not bool(torch.isfinite(x.sum())):  # the sum of finite values can overflow, so look closer before complaining
@@ -28,7 +42,7 @@ def finite(x: Tensor, what: str) -> Tensor:
 
 def is_batch(x: ArrayLike, shape: tuple[int, ...], what: str = "input") -> bool:
     """Say whether `x` is a batch (True) or one sample (False) of tensors of `shape`; anything else is a ShapeError."""
-    got = tuple(np.shape(x))
+    got = tuple(array(x, what).shape)
     if got == shape:
         return False
     if got[1:] == shape and len(got) == len(shape) + 1:
@@ -61,8 +75,7 @@ def as_tensor(x: ArrayLike, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 def batches(x: ArrayLike, shape: tuple[int, ...], size: int, dtype: torch.dtype, device: torch.device) -> Iterator[Tensor]:
     """Yield `x` as finite batches of at most `size` samples; only one batch at a time is converted or copied."""
-    if not hasattr(x, "shape"):
-        x = np.asarray(x, dtype=np.float64)
+    x = array(x)
     floating(x)
     x = x if is_batch(x, shape) else x[None]
     for start in range(0, len(x), size):

@@ -172,7 +172,7 @@ class Select(LinearAt):
         return values.gather(2, index).reshape(*index.shape[:2], *self.shape)
 
     def offset(self, *offsets: Tensor) -> Tensor:
-        return flat(offsets[0], 1).gather(1, self.index).reshape(-1, *self.shape)
+        return flat(offsets[0], 1).gather(1, self.index).reshape(len(self.index), *self.shape)
 
     def rows(self, rows: Tensor, shapes: Sequence[Shape]) -> tuple[Tensor, ...]:
         rows = flat(rows, 2).expand(len(self.index), -1, -1)

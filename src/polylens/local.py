@@ -6,6 +6,7 @@ cheaper, columns or rows, is decided by counting multiplications.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Container, Mapping
 from typing import cast
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ._progress import progress
-from .gates import Choice
+from .gates import Choice, MaxGate
 from .network import Network, Node
 from .pattern import Patterns
 from .smooth import Smooth
@@ -26,23 +27,41 @@ Maps = dict[int, tuple[Tensor, Tensor]]  # value -> weight (batch, outputs, inpu
 
 
 def maps(net: Network, count: int, local: Localiser, targets: Targets, max_bytes: int = MAX_BYTES) -> Maps:
-    """Return the maps of several values at `count` points, by columns or by rows, in chunks of points."""
+    """Return the maps of several values at `count` points, by columns or by rows, in chunks of points.
+
+    `max_bytes` holds for the local maps of a chunk together with the columns or rows that are pushed through them.
+    """
     forward = _columns_are_cheaper(net, count, targets)
     inputs = torch.Size(net.input_shape).numel()
     vectors = inputs if forward else max(_units(net, v, u) for v, u in targets.items())
-    at_once = max(1, max_bytes // net.sample_bytes)
-    size = max(1, min(count, at_once // max(1, vectors)))
+    kept = _kept_bytes(net, max(targets))
+    size = max(1, min(count, max_bytes // (max(1, vectors) * net.sample_bytes + kept)))
     parts: list[Maps] = []
     with torch.no_grad():
         for start in progress(range(0, count, size), -(-count // size), "affine maps"):
             batch = min(size, count - start)
             here = local(slice(start, start + batch))
-            weights = (_by_columns if forward else _by_rows)(net, here, batch, targets, max(1, at_once // batch))
+            at_once = max(1, (max_bytes // batch - kept) // net.sample_bytes)
+            weights = (_by_columns if forward else _by_rows)(net, here, batch, targets, at_once)
             offsets = _offsets(net, here, batch, targets)
             parts.append({v: (weights[v], offsets[v]) for v in targets})
     if len(parts) == 1:
         return parts[0]
     return {v: (_join([p[v][0] for p in parts]), torch.cat([p[v][1] for p in parts])) for v in targets}
+
+
+def _kept_bytes(net: Network, last: int) -> int:
+    """Return the bytes that one point's local maps take: a slope and an intercept a unit, a position a window."""
+    numbers, positions = 0, 0
+    for node in net.nodes[:last]:
+        size = math.prod(node.shape)
+        if isinstance(node.step, MaxGate):
+            positions += size
+        elif isinstance(node.step, Smooth) and not node.step.elementwise:
+            numbers += sum(math.prod(net.shape_of(i)) for i in node.inputs)
+        elif not isinstance(node.step, Affine):
+            numbers += 2 * size
+    return numbers * net.dtype.itemsize + 8 * positions
 
 
 def _join(weights: list[Tensor]) -> Tensor:
@@ -125,11 +144,11 @@ def _by_rows(net: Network, local: list[LinearAt], batch: int, targets: Targets, 
     weights = {}
     for v, units in targets.items():
         count = torch.Size(net.shape_of(v)).numel()
-        wanted = torch.arange(count) if units is None else units
+        wanted = torch.arange(count, device=net.device) if units is None else units
         blocks = [torch.zeros(batch, 0, torch.Size(net.input_shape).numel(), dtype=net.dtype, device=net.device)]
         for part in wanted.split(at_once) if len(wanted) else ():
             rows = torch.zeros(1, len(part), count, dtype=net.dtype, device=net.device)
-            rows[0, torch.arange(len(part)), part] = 1
+            rows[0, torch.arange(len(part), device=net.device), part] = 1
             pulled = pull(net, local, v, rows.reshape(1, len(part), *net.shape_of(v)))
             blocks.append(flat(pulled, 2).expand(batch, -1, -1))
         weights[v] = torch.cat(blocks, 1) if len(blocks) != 2 else blocks[1]

@@ -14,7 +14,7 @@ from typing import Any, TypeGuard, final
 import torch
 from torch import Tensor
 
-from ._check import ArrayLike, as_tensor, batches, finite, floating, is_batch
+from ._check import ArrayLike, array, as_tensor, batches, finite, floating, is_batch
 from ._progress import progress
 from ._types import Result
 from .errors import InputError
@@ -126,8 +126,9 @@ class Network(Result):
     def __call__(self, x: ArrayLike) -> Tensor:
         """Return the output (batch, *output_shape), or (*output_shape) for one sample; x is moved to dtype and device.
 
-        Raises ShapeError, and InputError for integers, NaN, infinity or an empty batch.
+        Raises ShapeError, and InputError for integers, NaN, infinity, ragged lists or an empty batch.
         """
+        x = array(x)
         floating(x)
         batched = is_batch(x, self.input_shape)
         tensor = finite(as_tensor(x, self.dtype, self.device), "input")

@@ -71,6 +71,14 @@ class Smooth(Step):
     def apply(self, *inputs: Tensor) -> Tensor:
         return self.function(*inputs, **self.options)
 
+    def is_differentiable(self, *inputs: Tensor) -> bool:
+        """Say whether value and derivative are finite at a batch of inputs.
+
+        The derivative is taken along ones in every input, where one infinite partial derivative is enough to show.
+        """
+        value, change = _jvp(self.apply, inputs, tuple(torch.ones_like(x) for x in inputs))
+        return bool(torch.isfinite(value).all() and torch.isfinite(change).all())
+
     def pieces(self, *inputs: Tensor) -> Tensor:
         return inputs[0] > 0
 
