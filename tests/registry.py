@@ -296,6 +296,18 @@ CASES = [
         ("group_norm",),
     ),
     Case(
+        "norms and spreads",
+        lambda: Call(
+            lambda x, a: torch.cat(
+                [F.normalize(a(x)), a(x) / a(x).norm(dim=1, keepdim=True), x.var(1, keepdim=True), x.std(1, keepdim=True)], 1
+            ),
+            a=nn.Linear(5, 4),
+        ),
+        (5,),
+        True,
+        ("norm", "var", "std"),
+    ),
+    Case(
         "attention",
         lambda: Call(attention, q=nn.Linear(4, 4), k=nn.Linear(4, 4), v=nn.Linear(4, 3)),
         (3, 4),

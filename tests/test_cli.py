@@ -79,7 +79,12 @@ def test_a_mistake_is_one_line_and_exit_code_2(files: Path) -> None:
 def test_ctrl_c_is_one_line_and_exit_code_130_and_leaves_nothing(files: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "many.npy", RANDOM.random((400_000, 16), np.float32))
     command = [sys.executable, "-m", "polylens", "report", str(files / "net.npz"), "--data", "many.npy", "-o", "out"]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts with it ignored
+    try:
+        process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    with process:
         deadline = time.monotonic() + 120
         while not list(tmp_path.glob(".out.*.part")) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)

@@ -83,7 +83,8 @@ class Lstm(nn.Module):
         (nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)), None, ["in 1", "statistics of the batch", "module.eval()"]),
         (nn.Sequential(nn.Linear(4, 4), nn.RReLU()).train(), None, ["in 1", "train mode"]),
         (Call(lambda x: x.sort(1).values), X, ["sort in forward", "not supported"]),
-        (Call(lambda x: torch.where(x > 0, x, -x)), X, ["gt in forward", "not supported"]),
+        (Call(lambda x: torch.where(x > 0, x, -x)), X, ["gt in forward", "not supported", "leaky_relu"]),
+        (Call(lambda x: x * torch.vmap(torch.sin)(torch.ones(3, 4))[0]), X, ["not supported"]),
         (Call(lambda x: x - x.mean(0)), X, ["mean in forward", "batch axis"]),
         (Call(lambda x: x.reshape(-1, 2)), X, ["mixes the batch"]),
         (Call(lambda x: x.T), X, ["moves the batch axis"]),
@@ -150,6 +151,27 @@ def test_options_that_the_source_has_no_use_for_are_refused(tmp_path: Path) -> N
         with pytest.raises(InputError, match="leave it out"):
             load(tmp_path / "net.npz", **options)
     assert load(tmp_path / "net.npz", gate="tanh").num_units == 0
+
+
+def test_one_tensor_in_a_container_is_an_output_and_an_example_too() -> None:
+    for wrap in (lambda y: {"logits": y}, lambda y: (y,), lambda y: [y]):
+        net = load(Call(lambda x, a, wrap=wrap: wrap(a(x).relu()), a=MLP[0]), (X,))
+        assert torch.allclose(net(X), MLP[0](X).relu().detach(), atol=1e-6)
+
+
+def test_refusals_leave_terminal_and_torch_as_they_were(capfd: pytest.CaptureFixture[str]) -> None:
+    for module in (Branching(), Call(lambda x, a: torch.vmap(a)(x), a=MLP[0])):
+        with contextlib.suppress(UnsupportedError):
+            load(module, X)
+    assert torch.randn(3).shape == (3,)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace` is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace_method` is deprecated:DeprecationWarning")
+def test_torchscript_is_refused_with_the_way_out() -> None:
+    with pytest.raises(UnsupportedError, match="TorchScript.*load the original module"):
+        load(torch.jit.trace(mlp(), X), X)
 
 
 def test_a_fresh_module_loads_without_calling_eval() -> None:

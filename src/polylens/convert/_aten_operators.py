@@ -112,6 +112,30 @@ def _div(b: Builder, a: Arguments) -> Live:
     return b.divide(operand(a.self), operand(a.other))
 
 
+_BRANCHES = (
+    "gt",
+    "lt",
+    "ge",
+    "le",
+    "eq",
+    "ne",
+    "sign",
+    "sgn",
+    "heaviside",
+    "round",
+    "floor",
+    "ceil",
+    "trunc",
+    "isnan",
+    "logical_not",
+)
+
+
+@operation(*_BRANCHES)
+def _branch(b: Builder, a: Arguments) -> Live:
+    b.refuse("is not supported: its result jumps", "write what depends on it with relu, leaky_relu, clamp, maximum or abs")
+
+
 @operation("where")
 def _where(b: Builder, a: Arguments) -> Live:
     if isinstance(a.condition, Live):
@@ -400,3 +424,24 @@ def _attention(b: Builder, a: Arguments) -> Live:
         b.refuse("has a mask, dropout or grouped queries", "only plain or causal attention is supported")
     options = {"is_causal": a.is_causal, "scale": a.given.get("scale")}
     return b.emit(Smooth("attention", F.scaled_dot_product_attention, options), [a.query, a.key, a.value])
+
+
+@operation("linalg_vector_norm", "norm")
+def _norm(b: Builder, a: Arguments) -> Live:
+    order = a.given.get("ord", a.given.get("p"))
+    dims = tuple(b.axis(a.self, d) for d in listed(a.dim)) if a.has("dim") else None
+    if dims is None:
+        b.axis(a.self, 0)
+    options = {"ord": 2 if order is None else order, "dim": dims, "keepdim": a.given.get("keepdim", False)}
+    return b.emit(Smooth("norm", torch.linalg.vector_norm, options), [a.self])
+
+
+@operation("var", "std")
+def _spread(b: Builder, a: Arguments) -> Live:
+    if not a.has("dim"):
+        b.axis(a.self, 0)
+    name = b.where.split()[0]
+    dims = tuple(b.axis(a.self, d) for d in listed(a.dim))
+    correction = a.given.get("correction", float(a.given.get("unbiased", True)))
+    options = {"dim": dims, "correction": 1 if correction is None else correction, "keepdim": a.keepdim}
+    return b.emit(Smooth(name, torch.var if name == "var" else torch.std, options), [a.self])

@@ -70,6 +70,9 @@ def dense(layers: Sequence[tuple[Any, Any]], gate: GateName | Sequence[GateName]
         gates.append(None)
     if len(gates) != len(layers):
         raise InputError(f"dense: expected a gate for each of {len(layers)} layers; got {len(gates)}")
+    for name in gates:
+        if name is not None and name not in _GATES | _SMOOTH:
+            raise InputError(f"gate: expected one of {sorted(_GATES | _SMOOTH)} or None; got {name!r}")
     arrays = [(_array(w, i, 2), None if b is None else _array(b, i, 1)) for i, (w, b) in enumerate(layers, 1)]
     with torch.device("cpu"):
         return _dense(arrays, gates)
@@ -103,9 +106,7 @@ def _array(value: Any, layer: int, rank: int) -> Tensor:
 def _gate(builder: Builder, x: Live, name: str) -> Live:
     if name in _GATES:
         return builder.gate(x, _GATES[name]())
-    if name in _SMOOTH:
-        return builder.activation(name, _SMOOTH[name], x)
-    raise InputError(f"gate: expected one of {sorted(_GATES | _SMOOTH)} or None; got {name!r}")
+    return builder.activation(name, _SMOOTH[name], x)
 
 
 def from_arrays(arrays: Mapping[str, Any], source: str, gate: GateName = "relu") -> Network:

@@ -79,7 +79,7 @@ def _read_state_dict(path: Path) -> dict[str, Tensor]:
         raise FileError(f"{path}: expected a state dict saved by torch.save; {str(error).splitlines()[0]}") from None
     except (RuntimeError, EOFError, ValueError, KeyError, IndexError) as error:
         raise FileError(f"{path}: expected a state dict saved by torch.save; {type(error).__name__}: {error}") from None
-    for key in ("state_dict", "model_state_dict"):
+    for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import io
+import logging
 import operator
 import warnings
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
+from torch.utils._pytree import tree_leaves
 
 from ..errors import ConversionError, InputError, PolylensError, ShapeError, UnsupportedError
 from ..network import Network
@@ -23,12 +27,13 @@ from ._aten_call import OPERATIONS, Arguments
 from ._builder import Builder
 from ._program import Live
 
+_PURE = {"_operator", "math", "builtins", "torch"}  # where sizes are computed; nothing else is called on constants
 _SKIPPED = ("_assert", "sym_constrain")  # checks of the exporter that compute nothing
 _RECURRENT = {"lstm", "gru", "rnn_tanh", "rnn_relu"}  # PyTorch can unroll them, into a program nobody would recognise
 _RELATIVE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 
 
-def from_module(module: nn.Module, example: Tensor | None = None) -> Network:
+def from_module(module: nn.Module, example: Tensor | tuple[Tensor] | None = None) -> Network:
     """Return the network of a module, checked against the module's own outputs.
 
     Args:
@@ -44,9 +49,12 @@ def from_module(module: nn.Module, example: Tensor | None = None) -> Network:
     parameter = next((p for p in [*module.parameters(), *module.buffers()] if p.is_floating_point()), None)
     example = _example(module, parameter) if example is None else _checked(example, parameter)
     pair = example[:1].expand(2, *example.shape[1:]).contiguous()  # a batch of 1 would be specialised silently
+    if isinstance(module, torch.jit.ScriptModule):
+        raise UnsupportedError(
+            f"{type(module).__name__} is compiled TorchScript, which cannot be exported; load the original module"
+        )
     try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # the exporter's advice to authors of modules
+        with torch.no_grad(), _quiet():
             program = torch.export.export(module, (pair,))
     except (RuntimeError, ValueError, TypeError, AssertionError, AttributeError, KeyError, IndexError) as error:
         _explain(module, pair, error)
@@ -62,6 +70,20 @@ def from_exported(program: ExportedProgram, source: str = "exported program", *,
     if verify:
         _verify(net, program.module(), example, _coarsest(program))
     return net
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's advice to authors of modules, and its drafts of graphs, out of the user's terminal."""
+    logger = logging.getLogger("torch")
+    level = logger.level
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore", UserWarning)
+        logger.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
 
 
 def _explain(module: nn.Module, pair: Tensor, error: Exception) -> NoReturn:
@@ -94,7 +116,9 @@ def _example(module: nn.Module, parameter: Tensor | None) -> Tensor:
     return torch.zeros(2, leaf.in_features, dtype=parameter.dtype, device=parameter.device)
 
 
-def _checked(example: Tensor, parameter: Tensor | None) -> Tensor:
+def _checked(example: Tensor | tuple[Tensor], parameter: Tensor | None) -> Tensor:
+    if isinstance(example, tuple) and len(example) == 1:
+        example = example[0]  # as torch.export takes it
     example = example if isinstance(example, Tensor) else torch.as_tensor(example, device="cpu")
     if not example.is_floating_point() or example.ndim == 0 or len(example) == 0:
         raise InputError(
@@ -198,7 +222,8 @@ def _output(program: ExportedProgram, node: torch.fx.Node, values: dict[torch.fx
         raise UnsupportedError(
             f"the model changes its buffers {changed} when it is called; call module.eval() before loading it"
         )
-    outputs: Any = torch.fx.node.map_arg(node.args[0], lambda n: values[n])
+    returned: Any = torch.fx.node.map_arg(node.args[0], lambda n: values[n])
+    outputs = list(returned)
     live = [v for v in outputs if isinstance(v, Live)]
     if len(outputs) != 1 or not live:
         raise UnsupportedError(
@@ -243,6 +268,8 @@ def _place(node: torch.fx.Node) -> tuple[str, bool]:
 
 def _folded(builder: Builder, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Return what an operation on constants gives, on the CPU wherever the model lives."""
+    if not isinstance(target, torch._ops.OpOverload) and getattr(target, "__module__", "") not in _PURE:
+        builder.refuse("is not supported", "replace it, or take the part of the model in front of it")
     if isinstance(target, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in target.tags:
         builder.refuse("draws random numbers", "networks are functions of their input; pass the noise in, or remove it")
     return target(*args, **(kwargs | {"device": "cpu"} if "device" in kwargs else kwargs))
@@ -281,7 +308,7 @@ def _verify(net: Network, run: Any, example: Tensor, relative: float) -> None:
     for x in (example, example + noise):
         with torch.no_grad():
             want, got = run(x), here.forward(x)
-        want = want[0] if isinstance(want, list | tuple) else want
+        want = next(leaf for leaf in tree_leaves(want) if isinstance(leaf, Tensor))
         if not bool(torch.isfinite(want).all()):
             continue
         scale = max(float(want.abs().max()) if want.numel() else 0.0, 1e-30)
