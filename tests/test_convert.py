@@ -170,7 +170,7 @@ def test_refusals_leave_terminal_and_torch_as_they_were(capfd: pytest.CaptureFix
 @pytest.mark.filterwarnings("ignore:`torch.jit.trace` is deprecated:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:`torch.jit.trace_method` is deprecated:DeprecationWarning")
 def test_torchscript_is_refused_with_the_way_out() -> None:
-    with pytest.raises(UnsupportedError, match="TorchScript.*load the original module"):
+    with pytest.raises(UnsupportedError, match=r"TorchScript.*load the original module"):
         load(torch.jit.trace(mlp(), X), X)
 
 

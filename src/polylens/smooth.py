@@ -18,7 +18,8 @@ from .steps import LinearAt, Shape, Step
 
 
 def _jvp(function: Callable[..., Tensor], at: tuple[Tensor, ...], along: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-    value, change, *_ = torch.func.jvp(function, at, along)
+    own = [tuple(t.contiguous() for t in ts) for ts in (at, along)]  # some derivatives write into expanded tensors
+    value, change, *_ = torch.func.jvp(function, own[0], own[1])
     return value, change
 
 
