@@ -9,9 +9,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from oracles import relu_network
-from polylens import AffineMap, affine_map, affine_maps, dense, linearise, load, patterns
+from polylens import AffineMap, Network, affine_map, affine_maps, dense, linearise, load, patterns
 from polylens.errors import InputError, ShapeError, SmoothError
 from strategies import degenerate_network, points
 
@@ -257,3 +258,42 @@ def test_large_finite_inputs_are_not_mistaken_for_infinite_ones() -> None:
     net = dense([([[1.0, -1.0]], None)])
     big = torch.full((1, 2), 3e38)  # their sum overflows float32
     assert float(net(big)) == 0.0
+
+
+class Largest(TorchDispatchMode):
+    """Notes the bytes of the largest tensor that any operation makes, views of the network's parameters aside."""
+
+    def __init__(self, net: Network) -> None:
+        super().__init__()
+        self.parameters = {v.data_ptr() for node in net.nodes for v in node.step.parameters().values()}
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for t in out if isinstance(out, (tuple, list)) else (out,):
+            if isinstance(t, torch.Tensor) and t.untyped_storage().data_ptr() not in self.parameters:
+                self.bytes = max(self.bytes, t.untyped_storage().nbytes())
+        return out
+
+
+@pytest.mark.parametrize("units", [None, range(10)], ids=["columns", "rows"])
+@pytest.mark.parametrize("max_bytes", [1 << 16, 1 << 18])
+def test_max_bytes_bounds_every_tensor_on_the_way_to_the_result(units: range | None, max_bytes: int) -> None:
+    net = random_net(20, 300, 300, 30)
+    x = torch.randn(100, 20, dtype=torch.float64)
+    with Largest(net) as unbounded:
+        want = linearise(net, x, units=units, max_bytes=1 << 40)
+    result = want.weight.numel() * 8
+    with Largest(net) as bounded:
+        a = linearise(net, x, units=units, max_bytes=max_bytes)
+    assert torch.allclose(a.weight, want.weight, rtol=1e-11, atol=1e-12)
+    assert bounded.bytes <= max(max_bytes, result)
+    assert unbounded.bytes > max(max_bytes, result)
+
+
+def test_the_slopes_that_a_chunk_keeps_count_as_memory() -> None:
+    net = random_net(2, 4000, 1)
+    with Largest(net) as seen:
+        linearise(net, torch.randn(100, 2, dtype=torch.float64), units=[0], max_bytes=8 * 4000 * 6)
+    slopes = 8 * 4000
+    assert seen.bytes <= 2 * slopes  # a point takes two slopes' worth beside its row, so a chunk has no more than two

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -205,3 +208,28 @@ def test_patterns_stay_on_the_cpu_whatever_the_default_device() -> None:
         p = patterns(net, x)
         found = [p.packed, p.pieces(), p.distances(), *p.unique()[1:], *p.frequencies().counts, p.frequencies().active(0)]
     assert {t.device.type for t in found} == {"cpu"}
+
+
+PEAK = """
+import resource, sys, torch
+from polylens import dense, patterns
+
+g = torch.Generator().manual_seed(0)
+net = dense([(torch.randn(m, n, generator=g), None) for n, m in ((784, 256), (256, 256), (256, 10))])
+p = patterns(net, torch.rand(784, generator=g).expand(int(sys.argv[1]), 784))
+assert p.num_units == 512
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+"""
+
+
+def peak_bytes(count: int) -> int:
+    done = subprocess.run([sys.executable, "-c", PEAK, str(count)], check=True, capture_output=True, text=True)
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no module resource")
+def test_peak_memory_grows_with_the_packed_result_and_not_with_the_inputs() -> None:
+    small, large = 12_000, 60_000  # both are several chunks
+    growth = peak_bytes(large) - peak_bytes(small)
+    more = large - small
+    assert growth <= more * 784 * 4 // 2  # half of the inputs, had they been held; the result takes a fiftieth
