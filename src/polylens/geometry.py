@@ -27,6 +27,8 @@ TOLERANCE = Tolerance()
 # Hulls beyond these take minutes or all memory: the number of vertices grows like rows ** (dim / 2)
 MAX_HULL_DIM = 9
 MAX_VERTICES = 2_000_000
+# The hull of a 7-dimensional cube's vertices takes a second, of a 9-dimensional one's a minute
+MAX_VOLUME_DIM = 7
 # The homogenised program for the affine hull stretches the polytope at most this much, so that thin is told from flat
 MAX_STRETCH = 2.0**26
 # Chains that walk at once when there is no reason for another number
@@ -364,6 +366,8 @@ def analytic_center(p: Polytope, *, start: Tensor | None = None) -> Tensor:
     [1.0, 4.0]
     """
     zero = ~p.matrix.any(1)
+    if p.dim == 0 and not bool((p.bound < 0).any()):
+        return torch.zeros(0, dtype=torch.float64)
     if not bool((p.bound[zero] < 0).any()):
         barrier = _barrier(p)
         for x in (start, None) if start is not None else (None,):
@@ -427,7 +431,8 @@ def volume(
     "exact" is the volume of the hull of the vertices, in float64; `error` bounds the rounding. "monte_carlo" works in any
     dimension; `samples` per body and run, `error` is the standard error over 16 independent runs.
 
-    Raises: GeometryError when the exact method would need too many vertices (`vertices` has the limits).
+    Raises: GeometryError when the exact method is asked beyond dimension 7 or would need too many vertices (`vertices`
+    has the limit); the Monte Carlo method has no limit but time.
 
     Algorithm: exact: Qhull. Monte Carlo: bodies K_0 = K, K_i = K cut with ever smaller balls around the rounded centre,
     each about half of the last, down to a ball inside K; the volume is the ball's times the product of the ratios, each
@@ -451,6 +456,10 @@ def volume(
         _undecided("volume")
     if not bounded.answer:
         return Volume(math.inf, 0.0, method)
+    if method == "exact" and p.dim > MAX_VOLUME_DIM:
+        raise GeometryError(
+            f"volume: expected at most dimension {MAX_VOLUME_DIM} for the exact method; got {p.dim}; take method='monte_carlo'"
+        )
     if method == "monte_carlo":
         return _annealed_volume(p, samples, _generator(seed), tolerance)
     return _hull_volume(vertices(p, tolerance=tolerance), tolerance)
@@ -589,7 +598,15 @@ def _flat_hull(p: Polytope, tolerance: Tolerance) -> AffineHull:
         _undecided("affine_hull")
     a, b = _unit_rows(p)
     basis, point = _solutions(a[held], b[held], x / z * proofs.length, proofs.accuracy)
-    return AffineHull(point, basis, held, y)
+    return _centred(p, AffineHull(point, basis, held, y), tolerance)
+
+
+def _centred(p: Polytope, hull: AffineHull, tolerance: Tolerance) -> AffineHull:
+    """Return the hull with the deepest point within it, which is farther from the walls than the one that found it."""
+    deep = _deepest(_within(p, hull), tolerance)
+    if deep is None or deep.depth <= 0:
+        _undecided("affine_hull")
+    return AffineHull(hull.point + hull.basis @ deep.point, hull.basis, hull.equalities, hull.multipliers)
 
 
 def _stretched(p: Polytope, length: float, tolerance: Tolerance) -> Optimum | None:
