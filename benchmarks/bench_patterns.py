@@ -7,28 +7,25 @@ by is the packed result.
 
 from __future__ import annotations
 
-import gzip
 import resource
 import subprocess
 import sys
 
-import numpy as np
 import torch
 from _common import data_file, paired, report, sized
 from torch.nn import functional as F
 
 from polylens import Network, load, patterns
+from polylens.data import read_data
 from polylens.steps import Linear
 
 MODEL = ("nets", "mnist-net_256x2.onnx")
 
 
-def images(count: int) -> torch.Tensor:
+def images(net: Network, count: int) -> torch.Tensor:
     path = data_file("mnist", "t10k-images-idx3-ubyte.gz")
     assert path is not None
-    with gzip.open(path) as f:
-        pixels = np.frombuffer(f.read(), np.uint8, offset=16)[: count * 784]
-    return torch.from_numpy(pixels.reshape(-1, 784).astype(np.float32) / 255)
+    return read_data(path).first(count).fitted(net.input_shape).inputs
 
 
 def plain(net: Network, x: torch.Tensor) -> torch.Tensor:
@@ -62,7 +59,7 @@ def main() -> None:
         print("bench_patterns: POLYLENS_DATA does not name the MNIST networks and images; nothing was measured")
         return
     net = load(path)
-    x = images(sized(10_000, 500)).reshape(-1, *net.input_shape)
+    x = images(net, sized(10_000, 500))
     found = patterns(net, x)
     assert torch.allclose(net(x), plain(net, x), rtol=1e-4, atol=1e-4)
     assert found.num_units == 512

@@ -68,6 +68,11 @@ def image(*layers: nn.Module) -> Callable[[], nn.Module]:
     return lambda: nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.ReLU(inplace=True), *copy.deepcopy(layers), nn.Flatten())
 
 
+def norm_and_relu(width: int) -> tuple[nn.Module, nn.Module]:
+    """Return a layer norm without weights, and a ReLU."""
+    return nn.LayerNorm(width, elementwise_affine=False), nn.ReLU()
+
+
 def reused() -> nn.Module:
     """Return a network that calls one ReLU and one layer three times."""
     return Call(lambda x, fc, act: act(fc(act(fc(act(fc(x)))))), fc=nn.Linear(5, 5), act=nn.ReLU(inplace=True))
@@ -279,7 +284,13 @@ CASES = [
         True,
         ("softmax", "log_softmax"),
     ),
-    Case("layer norm", mlp(nn.Sequential(nn.ReLU())), (5,)),
+    Case(
+        "layer norm",
+        lambda: nn.Sequential(nn.Linear(5, 7), *norm_and_relu(7), nn.Linear(7, 6), *norm_and_relu(6), nn.Linear(6, 3)),
+        (5,),
+        True,
+        ("layer_norm", "relu"),
+    ),
     Case(
         "layer norm with weights",
         lambda: nn.Sequential(nn.Linear(4, 6), nn.LayerNorm(6), nn.ReLU(), nn.Linear(6, 2)),

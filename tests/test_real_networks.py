@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
-import gzip
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from polylens import Network, affine_map, affine_maps, load, patterns, zoo
+from polylens.data import read_data
 from test_laws import same_pattern
 
-MEAN, STD = torch.tensor([0.4914, 0.4822, 0.4465]), torch.tensor([0.2471, 0.2435, 0.2616])
-
-
-def mnist(data: Path, count: int) -> tuple[Tensor, Tensor]:
-    with gzip.open(data / "mnist" / "t10k-images-idx3-ubyte.gz") as f:
-        images = np.frombuffer(f.read(16 + count * 784), np.uint8, offset=16)
-    with gzip.open(data / "mnist" / "t10k-labels-idx1-ubyte.gz") as f:
-        labels = np.frombuffer(f.read(8 + count), np.uint8, offset=8)
-    return torch.from_numpy(images.reshape(count, 784).astype(np.float64) / 255), torch.from_numpy(labels.astype(np.int64))
-
-
-def cifar(data: Path, count: int) -> tuple[Tensor, Tensor]:
-    with gzip.open(data / "cifar10" / "test_first1000.bin.gz") as f:
-        rows = np.frombuffer(f.read(count * 3073), np.uint8).reshape(count, 3073)
-    images = torch.from_numpy(rows[:, 1:].reshape(count, 3, 32, 32).astype(np.float64) / 255)
-    return (images - MEAN[:, None, None]) / STD[:, None, None], torch.from_numpy(rows[:, 0].astype(np.int64))
+MNIST = ("mnist", "t10k-images-idx3-ubyte.gz")
+CIFAR = ("cifar10", "test_first1000.bin.gz")
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)
 
 
 def network_and_images(data: Path, name: str, count: int) -> tuple[Network, Tensor, Tensor]:
     net = load(data / "nets" / name)
-    images, labels = (cifar if net.input_shape == (3, 32, 32) else mnist)(data, count)
-    return net, images.reshape(count, *net.input_shape), labels
+    if net.input_shape == (3, 32, 32):
+        samples = read_data(data.joinpath(*CIFAR)).first(count).normalised(MEAN, STD)
+    else:
+        samples = read_data(data.joinpath(*MNIST)).first(count).fitted(net.input_shape)
+    assert samples.labels is not None
+    return net, samples.inputs.double(), samples.labels
 
 
 # how many of the first 200 test images each must classify: about what its authors report, so that a wrong axis shows
