@@ -11,7 +11,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-STEPS = 300
+STEPS = 150
 # Squared Newton decrement below which the centre is known to 1e-8 of the polytope's own extent in every direction
 DECREMENT = 1e-16
 # Below this, Newton's method doubles the digits with each step; where it does not, rounding ended the progress

@@ -267,7 +267,7 @@ class LinearProgram:
         deep = deepest(rows, bounds, accuracy=self.accuracy)
         if deep is None:
             return None
-        if deep.multipliers is not None:
+        if deep.is_empty:
             y = torch.zeros(len(self._bound), dtype=torch.float64)
             y[torch.from_numpy(kept)] = deep.multipliers
             return Optimum(Status.INFEASIBLE, -math.inf, -math.inf, None, y)
@@ -292,11 +292,15 @@ class LinearProgram:
 
 
 class Deepest(NamedTuple):
-    """The point farthest inside all rows, and how far (negative: the polytope is empty, and `multipliers` prove it)."""
+    """The point farthest inside all rows, how far, and `multipliers` y >= 0 with A^T y = 0 that prove b.y >= any depth.
+
+    For an empty polytope the depth is negative and they are Farkas's.
+    """
 
     point: Tensor
     depth: float
-    multipliers: Tensor | None
+    multipliers: Tensor
+    is_empty: bool
 
 
 def deepest(matrix: Tensor, bound: Tensor, *, accuracy: float) -> Deepest | None:
@@ -318,9 +322,8 @@ def deepest(matrix: Tensor, bound: Tensor, *, accuracy: float) -> Deepest | None
     if found is None or found.point is None or found.multipliers is None:
         return None
     point, y = found.point[:-1], found.multipliers[:-1]
-    if proofs.empty(y.numpy()):
-        return Deepest(point, found.value, y)
-    return Deepest(point, found.value, None) if proofs.feasible(point.numpy()) else None
+    empty = proofs.empty(y.numpy())
+    return Deepest(point, found.value, y, empty) if empty or proofs.feasible(point.numpy()) else None
 
 
 def _power(sizes: Array) -> Array:

@@ -29,8 +29,6 @@ MAX_HULL_DIM = 9
 MAX_VERTICES = 2_000_000
 # The hull of a 7-dimensional cube's vertices takes a second, of a 9-dimensional one's a minute
 MAX_VOLUME_DIM = 7
-# The homogenised program for the affine hull stretches the polytope at most this much, so that thin is told from flat
-MAX_STRETCH = 2.0**26
 # Chains that walk at once when there is no reason for another number
 CHAINS = 256
 # Independent runs of the Monte Carlo volume, whose spread is its error
@@ -108,8 +106,8 @@ class Bounds(NamedTuple):
 class AffineHull(_Answer):
     """The least flat that holds a polytope: `point` (dim,) in the relative interior, orthonormal `basis` (dim, k).
 
-    `equalities` are the rows that hold with equality everywhere; `multipliers` y (rows,) >= 0, positive on all of them, with
-    A^T y = 0 and b.y = 0 prove it (None where there are none).
+    `equalities` are the rows that hold with equality everywhere. `multipliers` y (rows,) >= 0 with A^T y = 0 and b.y = 0 prove
+    it: rows with y > 0 are equalities, and the others' equations follow from these. None where none but rows of zeros are.
     """
 
     point: Tensor
@@ -194,7 +192,7 @@ def is_empty(p: Polytope, *, tolerance: Tolerance = TOLERANCE) -> Emptiness:
     deep = _deepest(p, tolerance)
     if deep is None:
         return Emptiness(None, None, None)
-    return Emptiness(False, deep.point, None) if deep.multipliers is None else Emptiness(True, None, deep.multipliers)
+    return Emptiness(True, None, deep.multipliers) if deep.is_empty else Emptiness(False, deep.point, None)
 
 
 def chebyshev_ball(p: Polytope, *, tolerance: Tolerance = TOLERANCE) -> Ball:
@@ -288,12 +286,8 @@ def affine_hull(p: Polytope, *, tolerance: Tolerance = TOLERANCE) -> AffineHull:
 
     Raises: GeometryError for an empty polytope.
 
-    Algorithm: one linear program (the deepest point) when there are interior points; another when there are not, max sum t
-    subject to A x + t <= b z, 0 <= t <= 1 <= z: t_i = 0 exactly for equalities, whose multipliers are the proof. Its size is
-    rows more variables.
-
-    References: Freund, Roundy and Todd, Identifying the set of always-active constraints in a system of linear
-    inequalities by a single linear program (1985).
+    Algorithm: one linear program (the deepest point) when there are interior points. Otherwise its multipliers name rows
+    that hold with equality; the same question again within their flat, at most dim + 1 times.
 
     >>> affine_hull(Polytope.box([0, 1], [2, 1])).dimension
     1
@@ -301,11 +295,11 @@ def affine_hull(p: Polytope, *, tolerance: Tolerance = TOLERANCE) -> AffineHull:
     deep = _deepest(p, tolerance)
     if deep is None:
         _undecided("affine_hull")
-    if deep.multipliers is not None:
+    if deep.is_empty:
         _empty("affine_hull")
     if deep.depth > accuracy_of(tolerance) * _proofs(p, tolerance).length:
         return AffineHull(deep.point, torch.eye(p.dim, dtype=torch.float64), torch.zeros(0, dtype=torch.long), None)
-    return _flat_hull(p, tolerance)
+    return _flat_hull(p, deep.point, tolerance)
 
 
 def dimension(p: Polytope, *, tolerance: Tolerance = TOLERANCE) -> int:
@@ -582,53 +576,56 @@ def _unit_rows(p: Polytope) -> tuple[Tensor, Tensor]:
     return p.matrix / norms[:, None], p.bound / norms
 
 
-def _flat_hull(p: Polytope, tolerance: Tolerance) -> AffineHull:
-    proofs, rows, dim = _proofs(p, tolerance), len(p), p.dim
-    stretched = _stretched(p, proofs.length, tolerance)
-    if stretched is None or stretched.point is None or stretched.multipliers is None:
-        _undecided("affine_hull")
-    x, t, z = stretched.point[:dim], stretched.point[dim:-1], float(stretched.point[-1])
-    # a slack below rounding cannot be stretched to more than this
-    held = torch.nonzero(t <= proofs.accuracy * MAX_STRETCH).reshape(-1)
+def _flat_hull(p: Polytope, point: Tensor, tolerance: Tolerance) -> AffineHull:
+    """Return the affine hull of a polytope without interior, from a point of it.
+
+    Where the deepest point lies on the walls, multipliers say which rows hold with equality: go to the flat of these, and
+    ask again there. Multipliers within a flat are those of the space up to multiples of the rows that made it.
+    """
+    proofs = _proofs(p, tolerance)
+    a, b = _unit_rows(p)
+    rounding = proofs.accuracy * (proofs.length + float(torch.linalg.vector_norm(point)))
+    held, y = ~p.matrix.any(1), torch.zeros(len(p), dtype=torch.float64)
+    basis = torch.eye(p.dim, dtype=torch.float64)
+    for _ in range(p.dim + 1):
+        slack = b - a @ point
+        live = torch.linalg.vector_norm(a @ basis, dim=1) > math.sqrt(proofs.accuracy)
+        section = (a @ basis)[live]
+        deep = deepest(section, torch.where(slack.abs() > rounding, slack, 0.0)[live], accuracy=proofs.accuracy)
+        if deep is None or deep.is_empty:
+            _undecided("affine_hull")
+        if deep.depth > rounding or basis.shape[1] == 0:
+            return _proven(p, AffineHull(point + basis @ deep.point, basis, _equalities(slack, live, rounding), y), proofs)
+        force = torch.zeros(len(p), dtype=torch.float64)
+        force[live] = deep.multipliers
+        y = _balanced(a, force, held, y)
+        # of multipliers that sum to 1, dim + 1 at most, these prove their row's slack to be rounding as well
+        held = held | (force > 0.5 / (basis.shape[1] + 1))
+        basis, point = _solutions(a[held], b[held], point, proofs.accuracy)
+    _undecided("affine_hull")
+
+
+def _equalities(slack: Tensor, live: Tensor, rounding: float) -> Tensor:
+    return torch.nonzero(~live & (slack.abs() <= rounding)).reshape(-1)
+
+
+def _balanced(a: Tensor, force: Tensor, held: Tensor, y: Tensor) -> Tensor:
+    """Return multipliers with A^T y = 0 from those within the flat of the `held` rows, for which `y` are multipliers."""
+    found = force.clone()
+    if bool(held.any()):
+        found[held] -= torch.linalg.pinv(a[held].T) @ (a.T @ force)
+    needed = torch.where(y > 0, -found / y.clamp(min=torch.finfo(y.dtype).tiny), 0.0).clamp(min=0).max()
+    return (found + (needed + 1.0) * y).clamp(min=0)
+
+
+def _proven(p: Polytope, hull: AffineHull, proofs: Proofs) -> AffineHull:
+    """Return the hull with multipliers of the rows as given, if they prove it."""
     norms = torch.from_numpy(proofs.norms)
-    y = stretched.multipliers[:rows] / torch.where(norms > 0, norms, 1.0)
+    y = (torch.zeros(0) if hull.multipliers is None else hull.multipliers) / torch.where(norms > 0, norms, 1.0)
     size = proofs.worth(y.numpy(), p.bound.abs().numpy()) + proofs.length * float(norms @ y)
-    vanishes = abs(proofs.worth(y.numpy())) <= proofs.accuracy * size
-    if not (proofs.stationary(y.numpy(), torch.zeros(dim).numpy()) and vanishes and bool((y[held] > 0).all())):
+    if not proofs.stationary(y.numpy(), torch.zeros(p.dim).numpy()) or abs(proofs.worth(y.numpy())) > proofs.accuracy * size:
         _undecided("affine_hull")
-    a, b = _unit_rows(p)
-    basis, point = _solutions(a[held], b[held], x / z * proofs.length, proofs.accuracy)
-    return _centred(p, AffineHull(point, basis, held, y), tolerance)
-
-
-def _centred(p: Polytope, hull: AffineHull, tolerance: Tolerance) -> AffineHull:
-    """Return the hull with the deepest point within it, which is farther from the walls than the one that found it."""
-    deep = _deepest(_within(p, hull), tolerance)
-    if deep is None or deep.depth <= 0:
-        _undecided("affine_hull")
-    return AffineHull(hull.point + hull.basis @ deep.point, hull.basis, hull.equalities, hull.multipliers)
-
-
-def _stretched(p: Polytope, length: float, tolerance: Tolerance) -> Optimum | None:
-    """Solve max sum t subject to A x + t <= b z, 0 <= t <= 1, 1 <= z <= MAX_STRETCH, in units of `length`."""
-    rows, dim = len(p), p.dim
-    a, b = _unit_rows(p)
-    eye, side = torch.eye(rows, dtype=torch.float64), torch.zeros(rows, dim, dtype=torch.float64)
-    last = _unit(dim + rows, dim + rows + 1)[None]
-    none = torch.zeros(rows, 1, dtype=torch.float64)
-    matrix = torch.cat(
-        [
-            torch.cat([a, eye, -b[:, None] / length], 1),
-            torch.cat([side, eye, none], 1),
-            torch.cat([side, -eye, none], 1),
-            last,
-            -last,
-        ]
-    )
-    zeros, ones = torch.zeros(rows, dtype=torch.float64), torch.ones(rows, dtype=torch.float64)
-    bound = torch.cat([zeros, ones, zeros, torch.tensor([MAX_STRETCH, -1.0], dtype=torch.float64)])
-    cost = torch.cat([torch.zeros(dim, dtype=torch.float64), ones, torch.zeros(1, dtype=torch.float64)])
-    return LinearProgram(matrix, bound, tolerance=tolerance).optimum(cost.numpy())
+    return AffineHull(hull.point, hull.basis, hull.equalities, y if bool(y.any()) else None)
 
 
 def _solutions(a: Tensor, b: Tensor, near: Tensor, accuracy: float) -> tuple[Tensor, Tensor]:
