@@ -91,7 +91,7 @@ def linearise(
         InputError: a smooth step has no finite derivative at a point (the square root at 0); the message names it.
 
     Algorithm: as for `affine_map`. Smooth activations cost what gates do. Softmax, normalisations and products of live
-    tensors are differentiated anew for every vector that passes: that costs two to three evaluations of the step each,
+    tensors are differentiated anew for every vector that passes: that costs a few evaluations of the step each,
     with intermediate tensors that `max_bytes` does not count.
 
     Example:
