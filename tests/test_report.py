@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from polylens import Network, affine_map, dense, patterns, zoo
+from polylens import Network, affine_map, dense, load, patterns, zoo
 from polylens._files import write_atomically, write_directory_atomically
 from polylens.data import Data
 from polylens.errors import FileError, InputError, ShapeError
@@ -235,3 +235,12 @@ def test_a_directory_is_refused_where_files_stand_in_its_way(tmp_path: Path) -> 
     with pytest.raises(FileError, match="figures"):
         with_a_figure(tmp_path)
     assert sorted(os.listdir(tmp_path)) == ["figures", "file"]
+
+
+def test_units_are_counted_without_the_windows_of_max_gates() -> None:
+    module = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.ReLU(), torch.nn.MaxPool2d(2), torch.nn.Flatten())
+    net = load(module.eval(), torch.zeros(1, 1, 6, 6))
+    inputs = torch.rand(5, 1, 6, 6, generator=torch.Generator().manual_seed(0))
+    section = next(s(examine(net, Data(inputs, None, "d"))) for s in SECTIONS if s.__name__ == "frequencies")
+    assert net.num_units == 32
+    assert dict(section.facts)["dead units"].endswith(" of 32")

@@ -18,7 +18,7 @@ def frequencies(subject: Subject) -> Section:
         return Section("frequencies", "How often units are active", (text,), data=data)
     distinct = len(subject.patterns.unique().patterns)
     data["distinct_patterns"] = distinct
-    units = found.units()
+    units = [row for row, layer in zip(found.units(), layers, strict=True) if not layer.is_max]
     total, dead, always = (sum(r[k] for r in units) for k in ("units", "dead", "always_on"))
     return Section(
         "frequencies",
@@ -80,6 +80,6 @@ def _table(subject: Subject) -> Table:
     )
     return Table(
         "Units by layer",
-        ("layer", "kind", "shape", "units", "dead", "always on", "mixed", "active on average"),
+        ("layer", "kind", "shape", "units or windows", "dead", "always on", "mixed", "active on average"),
         rows,
     )
