@@ -20,7 +20,7 @@ LAYERS: tuple[set[str], ...] = (
     {"errors", "_progress", "_types"},
     {"_barrier", "_check", "_files", "_hull", "_lp", "_walk"},
     {"affine", "pattern", "polytope", "steps"},
-    {"gates", "geometry"},
+    {"_certify", "gates", "geometry"},
     {"facets", "smooth"},
     {"network"},
     {"local"},

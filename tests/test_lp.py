@@ -152,6 +152,7 @@ def test_a_corrupted_point_is_no_proof() -> None:
     c = np.array([1.0, 3.0])
     found = program(TRIANGLE).maximise(torch.from_numpy(c))
     x, y = found.point.numpy(), found.multipliers.numpy()
+    assert not proofs(TRIANGLE).feasible(x + np.array([0.0, 1e-6]))
     assert not proofs(TRIANGLE).optimal(c, x + np.array([0.0, 1e-6]), y)  # outside
     assert not proofs(TRIANGLE).optimal(c, x * (1 - 1e-6), y)  # inside, with a gap
 
