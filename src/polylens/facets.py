@@ -18,7 +18,7 @@ from ._certify import LEAD, Boxed, certify
 from ._lp import SOLVER_FACTOR, LinearProgram
 from ._types import Result, Tolerance
 from .errors import GeometryError
-from .geometry import analytic_center
+from .geometry import affine_hull, analytic_center
 from .polytope import Polytope
 
 REDUNDANT, OPEN, FACET = -1, 0, 1
@@ -120,7 +120,7 @@ def facets(p: Polytope, *, tolerance: Tolerance | None = None, time_limit: float
         time_limit: seconds; rows that are open then are `undecided`.
 
     Raises:
-        GeometryError: the polytope is empty, or too degenerate for an interior point to be proven.
+        GeometryError: the polytope is empty, or its affine hull cannot be proven.
 
     Algorithm: rows are normalised and equal hyperplanes grouped. From the analytic centre one ray per row is shot along
     H^-1 a_i, H the Hessian of the logarithmic barrier: the row through which a ray leaves, alone, is a facet, and nearly
@@ -163,7 +163,8 @@ def reduced(p: Polytope, *, tolerance: Tolerance | None = None) -> Polytope:
 
 class _Hull(NamedTuple):
     """An affine hull: a point in the relative interior, an orthonormal basis (dim, k) or None for the whole space, the rows
-    that hold with equality, and positive multipliers m of them: sum m_e a_e = 0 and sum m_e b_e = 0 prove it."""
+    (not of zeros) that hold with equality, and positive multipliers m of them: sum m_e a_e = 0 and sum m_e b_e = 0.
+    """
 
     point: Tensor
     basis: Tensor | None
@@ -172,22 +173,17 @@ class _Hull(NamedTuple):
 
 
 def _hull(p: Polytope, tol: Tolerance) -> _Hull:
-    """Return the affine hull of a polytope.
-
-    Algorithm: the centre of a box's polytope, else the largest ball; while that has no size, the rows that its multipliers
-    prove to be equalities are divided out and the rest is asked again, at most dim times.
-    """
-    nothing = torch.zeros(0, dtype=torch.long), torch.zeros(len(p), dtype=torch.float64)
+    """Return the affine hull of a polytope, with the analytic centre as its point where there is one in a box."""
+    positive = torch.zeros(len(p), dtype=torch.float64)
     center = _center(p, tol)
     if center is not None:
-        return _Hull(center, None, *nothing)
-    hull = _Hull(torch.zeros(p.dim, dtype=torch.float64), None, *nothing)
-    for _ in range(p.dim + 1):
-        deep = _deepest(p, hull, tol)
-        if deep.depth > 0:
-            return hull._replace(point=deep.point)
-        hull = _flatter(p, hull, deep, tol)
-    raise GeometryError("facets: expected a polytope whose affine hull can be told from its rows; rescale its rows")
+        return _Hull(center, None, torch.zeros(0, dtype=torch.long), positive)
+    found = affine_hull(p, tolerance=tol)
+    if found.multipliers is None:
+        return _Hull(found.point, None, torch.zeros(0, dtype=torch.long), positive)
+    rows = found.equalities[p.matrix[found.equalities].any(1)]
+    positive[rows] = found.multipliers[rows]
+    return _Hull(found.point, found.basis if len(rows) else None, rows, positive)
 
 
 def _center(p: Polytope, tol: Tolerance) -> Tensor | None:
@@ -205,41 +201,6 @@ def _center(p: Polytope, tol: Tolerance) -> Tensor | None:
     return center if bool((p.slack(center)[norms > 0] > room[norms > 0]).all()) else None
 
 
-class _Ball(NamedTuple):
-    """The largest ball within the hull, its radius (0 if it is rounding) and the multipliers that prove it largest."""
-
-    point: Tensor
-    depth: float
-    multipliers: Tensor
-
-
-def _deepest(p: Polytope, hull: _Hull, tol: Tolerance) -> _Ball:
-    matrix, slack = _within(p, hull)
-    norms = torch.linalg.vector_norm(matrix, dim=1)
-    rows = torch.nonzero(_free(p, hull, norms, tol)).reshape(-1)
-    _refuse_impossible(p, slack, norms, hull, rows, tol)
-    if not len(rows) or matrix.shape[1] == 0:
-        return _Ball(hull.point, 1.0, torch.zeros(len(p), dtype=torch.float64))
-    unit, bound = matrix[rows] / norms[rows, None], slack[rows] / norms[rows]
-    length = _length(bound.abs())
-    cap = torch.zeros(1, matrix.shape[1] + 1, dtype=torch.float64)
-    cap[0, -1] = 1.0
-    lifted = torch.cat([torch.cat([unit, torch.ones_like(bound)[:, None]], 1), cap])
-    program = LinearProgram(lifted, torch.cat([bound, torch.tensor([length], dtype=torch.float64)]), tolerance=tol)
-    found = program.maximise(cap[0])
-    if found.point is None or found.multipliers is None:
-        raise GeometryError("facets: expected a polytope with provable interior points; the solver proved none: rescale it")
-    if found.value < -program.accuracy * length:
-        raise GeometryError(
-            f"facets: expected points in the polytope; it is empty: every point violates a row by {-found.value:.3g}"
-        )
-    multipliers = torch.zeros(len(p), dtype=torch.float64)
-    multipliers[rows] = found.multipliers[:-1] / norms[rows]
-    step = found.point[:-1]
-    point = hull.point + (step if hull.basis is None else hull.basis @ step)
-    return _Ball(point, found.value if found.value > program.accuracy * length else 0.0, multipliers)
-
-
 def _within(p: Polytope, hull: _Hull) -> tuple[Tensor, Tensor]:
     """Return the rows in coordinates of the hull, and their slacks at its point."""
     return p.matrix if hull.basis is None else p.matrix @ hull.basis, p.slack(hull.point)
@@ -251,58 +212,13 @@ def _free(p: Polytope, hull: _Hull, norms: Tensor, tol: Tolerance) -> Tensor:
     return norms > (0 if hull.basis is None else tol.relative * SOLVER_FACTOR * whole)
 
 
-def _refuse_impossible(p: Polytope, slack: Tensor, norms: Tensor, hull: _Hull, rows: Tensor, tol: Tolerance) -> None:
-    constant = torch.ones(len(p), dtype=torch.bool)
-    constant[rows] = False
-    whole = torch.linalg.vector_norm(p.matrix, dim=1)
-    room = tol.relative * SOLVER_FACTOR * (p.bound.abs() + whole * (1 + torch.linalg.vector_norm(hull.point)))
-    worst = slack[constant] < -torch.where(whole > 0, room, 0.0)[constant]
-    if bool(worst.any()):
-        row = int(torch.nonzero(constant).reshape(-1)[worst][0])
-        raise GeometryError(f"facets: expected points in the polytope; it is empty: row {row} can not be met")
-
-
-def _flatter(p: Polytope, hull: _Hull, deep: _Ball, tol: Tolerance) -> _Hull:
-    """Return the hull cut by the rows that a ball of no size proves to be equalities."""
-    top = deep.multipliers.max()
-    fresh = torch.nonzero(deep.multipliers > tol.relative * top).reshape(-1)
-    if not len(fresh) or not float(top) > 0:
-        raise GeometryError("facets: expected a polytope whose flatness can be proven; rescale its rows")
-    positive = torch.where(deep.multipliers > tol.relative * top, deep.multipliers, 0.0)
-    positive = positive + _lift(p, hull, -(positive @ p.matrix))
-    equalities = torch.cat([hull.equalities, fresh]).unique()
-    unit = p.matrix[equalities] / torch.linalg.vector_norm(p.matrix[equalities], dim=1)[:, None]
-    _, sizes, vectors = torch.linalg.svd(unit, full_matrices=True)
-    rank = int((sizes > 1e3 * tol.relative * sizes[0]).sum())
-    point = (
-        deep.point + torch.linalg.lstsq(unit, (p.slack(deep.point)[equalities] / _norms(p, equalities))[:, None]).solution[:, 0]
-    )
-    flat = _Hull(point, vectors[rank:].T.contiguous(), equalities, positive + hull.positive)
-    return _with_constants(p, flat, tol)
-
-
-def _with_constants(p: Polytope, hull: _Hull, tol: Tolerance) -> _Hull:
-    """Return the hull with the rows that are constant and tight on it among its equalities."""
-    matrix, slack = _within(p, hull)
-    constant = ~_free(p, hull, torch.linalg.vector_norm(matrix, dim=1), tol) & p.matrix.any(1)
-    whole = torch.linalg.vector_norm(p.matrix, dim=1)
-    room = tol.relative * SOLVER_FACTOR * (p.bound.abs() + whole * (1 + torch.linalg.vector_norm(hull.point)))
-    tight = constant & (slack.abs() <= room)
-    positive = hull.positive
-    for row in torch.nonzero(tight).reshape(-1).tolist():
-        if not float(positive[row]) > 0:
-            positive = positive + _lift(p, hull, -p.matrix[row])
-            positive[row] += 1.0
-    return hull._replace(equalities=torch.nonzero(positive > 0).reshape(-1), positive=positive)
-
-
 def _lift(p: Polytope, hull: _Hull, vector: Tensor) -> Tensor:
     """Return multipliers y >= 0 of the hull's equalities with A^T y = vector, for a vector across the hull.
 
     Equalities have a positive combination that is 0, so any combination becomes nonnegative by adding enough of it.
     """
     y = torch.zeros(len(p), dtype=torch.float64)
-    rows = hull.equalities
+    rows = torch.nonzero(hull.positive > 0).reshape(-1)
     if len(rows):
         signed = torch.linalg.pinv(p.matrix[rows].T, rtol=1e-10) @ vector
         y[rows] = (signed + hull.positive[rows] * (-signed / hull.positive[rows]).max().clamp(min=0)).clamp(min=0)
@@ -419,10 +335,12 @@ class _Search:
         # The slack that each row has at the point where the ray leaves; rounding must not have made it
         margin = slack * (1 - speed / top[:, None]) > torch.maximum(self.rounding[rows], LEAD * slack)
         leaves = (top > 0) & (margin | hit).all(1) & (self.verdict[rows[place]] == OPEN)
-        found = rows[place[leaves]]
-        self.points[found] = rays[leaves] / top[leaves, None]
+        found, number = rows[place[leaves]].unique(return_inverse=True)
+        # The first ray of each row: several writes to one place at once may mix them
+        chosen = torch.full_like(found, len(rays)).scatter_reduce(0, number, torch.nonzero(leaves).reshape(-1), "amin")
+        self.points[found] = rays[chosen] / top[chosen, None]
         self.verdict[found] = FACET
-        self.how[how] += len(found.unique())
+        self.how[how] += len(found)
 
     # -- many rows of a box at once
 
@@ -495,7 +413,8 @@ class _Search:
             y[row] = 0.0
             self._redundant(row, y, "linear program")
             self.touching = max(self.touching, (found.upper - slack) / self.length)
-            program.set_bound(place, torch.inf)
+            # Out of reach: without row i, moved to twice its slack, the polytope at most doubles around the centre
+            program.set_bound(place, 4 * slack)
 
     # -- what is known
 
@@ -552,10 +471,6 @@ class _Search:
             first = int(self.leader[row])
             if row != first:
                 self.proofs[row] = self.proofs[first] * float(self.norms[row] / self.norms[first])
-
-
-def _norms(p: Polytope, rows: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(p.matrix[rows], dim=1)
 
 
 def _length(slack: Tensor) -> float:
