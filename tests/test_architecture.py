@@ -18,7 +18,7 @@ PACKAGE = ROOT / "src" / "polylens"
 # An import points to a lower layer only; modules of one layer are peers. A folder is one module.
 LAYERS: tuple[set[str], ...] = (
     {"errors", "_progress", "_types"},
-    {"_barrier", "_check", "_files", "_hull", "_lp", "_walk"},
+    {"_barrier", "_certify", "_check", "_files", "_hull", "_lp", "_walk"},
     {"affine", "pattern", "polytope", "steps"},
     {"_certify", "gates", "geometry"},
     {"facets", "smooth"},
@@ -47,7 +47,7 @@ FOLDERS: dict[str, tuple[set[str], ...]] = {
     "report": (
         {"section"},
         {"subject"},
-        {"overview", "performance", "frequencies", "classifiers", "singular"},
+        {"overview", "performance", "frequencies", "classifiers", "regions", "singular"},
         {"sections"},
         {"render"},
     ),

@@ -60,6 +60,7 @@ class Facets(Result):
 
     @property
     def num_facets(self) -> int:
+        """How many facets were proven: all of them when `complete`."""
         return len(self.witnesses)
 
     @property
@@ -147,6 +148,10 @@ def reduced(p: Polytope, *, tolerance: Tolerance | None = None) -> Polytope:
     """Return the same set from the rows that matter: one row for each facet, in their order, with their origins.
 
     Of a flat polytope the implicit equalities stay as they are, all of them. Undecided rows stay too.
+
+    Args:
+        p: the polytope.
+        tolerance: as in `facets`.
 
     Raises: GeometryError for an empty polytope.
 
