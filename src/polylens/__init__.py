@@ -5,28 +5,41 @@ from .boundary import Crossings, NearestBoundary, first_boundary, nearest_bounda
 from .convert import load
 from .convert.arrays import dense
 from .errors import PolylensError
+from .explore import Exploration, explore
+from .facets import Facets, facets, reduced
 from .linearise import affine_map, affine_maps, linearise
 from .network import Network, Node, patterns
 from .pattern import Frequencies, Patterns, UnitLayer
+from .polytope import Polytope
+from .region import Region, neighbour, region
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AffineMap",
     "Crossings",
+    "Exploration",
+    "Facets",
     "Frequencies",
     "NearestBoundary",
     "Network",
     "Node",
     "Patterns",
     "PolylensError",
+    "Polytope",
+    "Region",
     "UnitLayer",
     "affine_map",
     "affine_maps",
     "dense",
+    "explore",
+    "facets",
     "first_boundary",
     "linearise",
     "load",
     "nearest_boundary",
+    "neighbour",
     "patterns",
+    "reduced",
+    "region",
 ]

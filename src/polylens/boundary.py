@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast, final
 import torch
 from torch import Tensor
 
-from ._check import ArrayLike, batches, is_batch
+from ._check import ArrayLike, array, batches, is_batch
 from ._progress import progress
 from ._types import Result
 from .errors import InputError
@@ -67,6 +67,14 @@ def first_boundary(net: Network, x: ArrayLike, v: ArrayLike, *, count: int = 1) 
 
     Algorithm: in every region the pre-activations are affine in t; the least root is the next boundary, behind which the
     derivative decides. One forward pass of values and derivatives a crossing.
+
+    Example:
+        >>> import torch
+        >>> from polylens import dense, first_boundary
+        >>> net = dense([([[1.0], [2.0]], [-1.0, -2.0]), ([[1.0, 1.0]], None)])  # two units, one hyperplane x = 1
+        >>> found = first_boundary(net, torch.tensor([0.0]), torch.tensor([1.0]), count=5)
+        >>> found.t.tolist(), len(found.units[0]), found.complete
+        ([1.0], 2, True)
     """
     net = exact(net)
     point, direction = one_point(net, x), one_point(net, v, "direction")
@@ -142,10 +150,16 @@ def nearest_boundary(net: Network, x: ArrayLike, *, batch_size: int | None = Non
     Raises: SmoothError, ShapeError, InputError as for `affine_map`. A network without units gives infinite distances.
 
     Algorithm: the maps of all pre-activations in chunks, row norms, and the least quotient; the cost is that of the maps.
+
+    Example:
+        >>> import torch
+        >>> from polylens import dense, nearest_boundary
+        >>> net = dense([([[3.0, 4.0]], [0.0]), ([[1.0]], None)])
+        >>> nearest_boundary(net, torch.tensor([[3.0, 4.0], [0.0, 0.0]])).distance.tolist()  # the origin is on it
+        [5.0, 0.0]
     """
     net = exact(net)
-    if not hasattr(x, "shape"):
-        x = torch.as_tensor(x, dtype=torch.float64)
+    x = array(x)
     gates = [node for node in net.nodes if isinstance(node.step, Choice)]
     rows = sum(math.prod(net.shape_of(n.inputs[0])) for n in gates)
     size = batch_size or max(1, (1 << 28) // (8 * max(1, rows) * max(1, math.prod(net.input_shape))))

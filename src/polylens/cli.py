@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from .data import Data
     from .network import Network
 
@@ -74,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
     _add_report(commands)
     _add_info(commands)
+    _add_region(commands)
     return parser
 
 
@@ -100,6 +104,20 @@ def _add_info(commands: Any) -> None:
     _add_model(info, optional=False)
     _add_output(info)
     info.set_defaults(run=_info)
+
+
+def _add_region(commands: Any) -> None:
+    command = commands.add_parser(
+        "region",
+        help="the linear region around an input",
+        description="The facets, inradius and nearest boundary of a linear region. Without MODEL: the built-in digits network.",
+    )
+    _add_model(command, optional=True)
+    command.add_argument("--at", metavar="FILE", required=True, help="the input: .npy of the network's input shape")
+    command.add_argument("--box", metavar=("LO", "HI"), type=float, nargs=2, help="look within the box LO <= x <= HI only")
+    command.add_argument("--time-limit", metavar="S", type=float, help="seconds for the facets; what is open then is reported")
+    _add_output(command)
+    command.set_defaults(run=_region)
 
 
 def _add_model(command: argparse.ArgumentParser, optional: bool) -> None:
@@ -157,6 +175,40 @@ def _report(options: argparse.Namespace) -> int:
     else:
         print(f"report written to {page}")
     return 0
+
+
+def _region(options: argparse.Namespace) -> int:
+    from .data import read_data
+    from .facets import facets
+    from .geometry import chebyshev_ball
+    from .polytope import Polytope
+    from .region import region
+
+    data = read_data(options.at)
+    net = _network(options)
+    x = data.fitted(net.input_shape).inputs
+    size = x[0].numel()
+    box = None if options.box is None else Polytope.box([options.box[0]] * size, [options.box[1]] * size)
+    _say(options, "the region and its facets")
+    here = region(net, _the_only(x, options.at), domain=box)
+    found = facets(here.polytope, time_limit=options.time_limit)
+    radius = chebyshev_ball(here.polytope).radius
+    result = here.to_dict() | {
+        "num_facets": found.num_facets,
+        "facets_complete": found.complete,
+        "undecided_rows": len(found.undecided),
+        "inradius": float(radius) if math.isfinite(radius) else None,
+    }
+    print(json.dumps(result, allow_nan=False) if options.json else f"{here.summary()}\n  {found!r}, inradius {radius:.4g}")
+    return 0
+
+
+def _the_only(x: Tensor, path: str) -> Tensor:
+    from .errors import InputError
+
+    if len(x) != 1:
+        raise InputError(f"{path}: expected one input; got {len(x)}; save x[0] alone")
+    return x[0]
 
 
 def _refuse_contradictions(options: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
-from ._check import ArrayLike, as_tensor, finite, floating, is_batch
+from ._check import ArrayLike, array, as_tensor, finite, floating, is_batch
 from ._types import Tolerance
 from .errors import ShapeError, SmoothError
 from .gates import Choice, Walls
@@ -29,6 +29,7 @@ def exact(net: Network) -> Network:
 
 def one_point(net: Network, x: ArrayLike, what: str = "point") -> Tensor:
     """Return one checked point (or direction) in float64; a batch is a ShapeError."""
+    x = array(x, what)
     floating(x, what)
     if is_batch(x, net.input_shape, what):
         raise ShapeError(f"{what}: expected one of shape {net.input_shape}; got a batch; take x[0], or loop over it")

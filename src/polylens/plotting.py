@@ -378,6 +378,30 @@ def _colour_scale(figure: Figure, axes: Array, bounds: Sequence[float]) -> None:
     bar.ax.tick_params(labelsize=8.5, length=2)
 
 
+def distance_figure(distances: Tensor) -> Figure:
+    """Return a histogram of positive distances on a logarithmic axis; zeros go to the first bar."""
+    values = distances.double().clamp(min=float(distances[distances > 0].min()) if bool((distances > 0).any()) else 1e-12)
+    low, high = float(values.min().log10()), float(values.max().log10())
+    edges = torch.logspace(low - 0.05, high + 0.05, 31, dtype=torch.float64)
+    with style():
+        figure = new_figure(_WIDE, 2.9)
+        ax = figure.subplots()
+        ax.hist(values.numpy(), bins=edges.tolist(), color=BLUE)
+        ax.axvline(float(values.median()), color=ORANGE, lw=1.5)
+        ax.annotate(
+            "median",
+            (float(values.median()), 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(5, -12),
+            textcoords="offset points",
+            color=ORANGE,
+        )
+        ax.set_xscale("log")
+        ax.set_xlabel("distance to the nearest boundary, in units of the input")
+        ax.set_ylabel("inputs")
+    return figure
+
+
 def decay_figure(maps: Sequence[tuple[str, AffineMap, bool]]) -> Figure:
     """Return the singular values of several maps, each with its name and whether it stands out (drawn orange).
 

@@ -8,8 +8,9 @@ from .classifiers import classifiers
 from .frequencies import frequencies
 from .overview import overview
 from .performance import performance
+from .regions import regions
 from .section import Section
 from .singular import singular_values
 from .subject import Subject
 
-SECTIONS: tuple[Callable[[Subject], Section], ...] = (overview, performance, frequencies, classifiers, singular_values)
+SECTIONS: tuple[Callable[[Subject], Section], ...] = (overview, performance, frequencies, classifiers, singular_values, regions)

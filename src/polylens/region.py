@@ -1,0 +1,192 @@
+"""The linear region around a point: its pattern, its affine map and its polytope; what lies across its facets.
+
+Everything is computed in float64. A region is the closure of the set of inputs with one pattern, so its polytope holds
+its boundary too; neighbours are found by patterns and not by stepping a small distance, so thin ones are not missed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast, final
+
+import torch
+from torch import Tensor
+
+from ._check import ArrayLike
+from ._types import Result
+from .affine import AffineMap
+from .errors import GeometryError, InputError
+from .facets import Facets, facets
+from .gates import Choice
+from .germ import exact, gate_inputs, one_point, pattern_of, towards, walls_of
+from .local import at_points, maps, on_patterns
+from .network import Network, Node
+from .pattern import Patterns
+from .polytope import DOMAIN, Origins, Polytope, RowOrigin
+
+
+@final
+@dataclass(frozen=True, eq=False, slots=True, repr=False)
+class Region(Result):
+    """One linear region of a network: `pattern` (a batch of one), `map` of the output, `polytope` over flat inputs.
+
+    `point` (*input_shape) is where it was asked for: inside, or on the boundary for a point on a hyperplane. `domain` is
+    what the polytope was cut with, None for the whole space; `layers` the gates whose units give its rows.
+    """
+
+    network: Network
+    point: Tensor
+    pattern: Patterns
+    map: AffineMap
+    polytope: Polytope
+    domain: Polytope | None
+    layers: tuple[str, ...]
+
+    @property
+    def num_active(self) -> int:
+        """How many units are off piece 0 (for ReLU: active); max-gates do not count."""
+        elementwise = [g for g in self.pattern.layers if not g.is_max]
+        return sum(int((self.pattern.pieces(g.name) != 0).sum()) for g in elementwise)
+
+    @property
+    def nearest(self) -> tuple[float, RowOrigin | None]:
+        """The distance from the point to the nearest wall of a unit, and whose it is; the domain's sides do not count."""
+        of_units = torch.nonzero(self.polytope.origins.layer != DOMAIN).reshape(-1)
+        found = self.polytope.select(of_units).distance_to_boundary(self.point.reshape(-1))
+        row = int(found.row)
+        return float(found.distance), self.polytope.origins[int(of_units[row])] if row >= 0 else None
+
+    def __repr__(self) -> str:
+        return f"Region({self.num_active} of {self.network.num_units} units active, {len(self.polytope)} rows)"
+
+    def summary(self) -> str:
+        distance, unit = self.nearest
+        lines = [repr(self), f"  {self.map!r}"]
+        if unit is not None:
+            lines.append(
+                f"  the nearest boundary is {distance:.4g} away, where {unit.name}[{unit.unit}] goes to piece {unit.piece}"
+            )
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        distance, unit = self.nearest
+        return {
+            "num_units": self.network.num_units,
+            "active_units": self.num_active,
+            "num_rows": len(self.polytope),
+            "layers": list(self.layers),
+            "boundary_distance": distance if unit is not None else None,
+            "boundary_unit": None if unit is None else unit._asdict(),
+        }
+
+
+def region(net: Network, x: ArrayLike, *, domain: Polytope | None = None, layers: Sequence[str] | None = None) -> Region:
+    """Return the linear region around a point, as a polytope whose rows know their units.
+
+    Every unit contributes the hyperplanes at which it would leave its piece: one for ReLU, one or two for gates of
+    several breakpoints, one for each rival of a max-gate's winner. Rows need not be facets: `facets` tells.
+
+    Args:
+        net: piecewise linear as far as the output.
+        x: one point (*input_shape); on a hyperplane, the region is that of the pattern that `patterns` gives.
+        domain: a polytope over the flattened input to intersect with, such as `Polytope.box`; None for all of R^n.
+        layers: names of gates whose units count; all when None. The maps are those at x, so rows of a layer hold
+            exactly as long as the layers in front of it keep their pattern.
+
+    Raises:
+        SmoothError: the network is not piecewise linear.
+        ShapeError, InputError: as for `patterns`; x outside the domain; an unknown layer.
+
+    Algorithm: one push of the input's columns through the network with its gates fixed, O(inputs) forward passes.
+
+    References: Hanin, Rolnick, Deep ReLU networks have surprisingly few activation patterns, NeurIPS 2019 (regions are
+    convex polytopes).
+
+    Example:
+        >>> import torch
+        >>> from polylens import dense, region
+        >>> net = dense([([[1.0], [-1.0]], [0.0, 0.0]), ([[1.0, 1.0]], None)])  # |x|: two units share one hyperplane
+        >>> region(net, torch.tensor([2.0])).polytope.matrix.tolist()
+        [[-1.0], [-1.0]]
+    """
+    net = exact(net)
+    point = one_point(net, x)
+    if domain is not None and not bool(domain.contains(point.reshape(-1), 1e-9)):
+        raise InputError("region: expected a point inside the domain; move the point or widen the domain")
+    local = at_points(net, point[None], len(net.nodes))
+    pattern = pattern_of(net, {n.name: cast(Choice, n.step).pieces(*v) for n, v in gate_inputs(net, point[None])})
+    return _region(net, point, pattern, local, domain, _layers(net, layers))
+
+
+def neighbour(of: Region, facet: int, found: Facets | None = None) -> Region:
+    """Return the region across a facet: all units whose hyperplane holds that facet change their piece together.
+
+    Units that are on a breakpoint all over this region may wake behind the facet, and change too; a unit that would be so
+    behind it keeps its piece. Where a gate jumps (threshold, hardshrink) what lies behind depends on where the facet is
+    crossed; the region is then the one behind the facet's witness.
+
+    Args:
+        of: a region with rows of all layers.
+        facet: its number in `facets(of.polytope)`.
+        found: those facets, when they are at hand already.
+
+    Raises:
+        GeometryError: the facet is a side of the domain, behind which there is nothing.
+        InputError: no such facet.
+
+    Algorithm: at a point in the facet's relative interior the network is evaluated together with its derivative across
+    the facet; where a unit's pre-activation vanishes the derivative decides. One forward pass, and one `region`.
+
+    Example:
+        >>> import torch
+        >>> from polylens import dense, neighbour, region
+        >>> net = dense([([[1.0], [-1.0]], [0.0, 0.0]), ([[1.0, 1.0]], None)])  # |x|: both units flip at 0
+        >>> neighbour(region(net, torch.tensor([2.0])), 0).pattern.pieces().int().tolist()
+        [[0, 1]]
+    """
+    found = found or facets(of.polytope)
+    if not 0 <= facet < found.num_facets:
+        raise InputError(f"facet: expected 0 to {found.num_facets - 1}; got {facet}")
+    rows = torch.nonzero(found.facet_of_row == facet).reshape(-1)
+    if bool((of.polytope.origins.layer[rows] == DOMAIN).all()):
+        raise GeometryError(f"facet {facet} is a side of the domain; there is no region of it behind")
+    point, normal = (t[facet].reshape(of.network.input_shape) for t in (found.witnesses, found.normals))
+    pattern = towards(of.network, point, normal).pattern
+    local = on_patterns(of.network, pattern, len(of.network.nodes))
+    return _region(of.network, point, pattern, local, of.domain, of.layers)
+
+
+def _layers(net: Network, layers: Sequence[str] | None) -> tuple[str, ...]:
+    names = [g.name for g in net.gates]
+    unknown = [n for n in layers or () if n not in names]
+    if unknown:
+        raise InputError(f"layers: expected some of {names}; got {unknown}")
+    return tuple(n for n in names if layers is None or n in layers)
+
+
+def _region(
+    net: Network, point: Tensor, pattern: Patterns, local: list[Any], domain: Polytope | None, layers: tuple[str, ...]
+) -> Region:
+    gates = [n for n in net.nodes if n.name in layers]
+    output = len(net.nodes)
+    found = maps(net, 1, lambda _: local, {**{n.inputs[0]: None for n in gates}, output: None})
+    parts = [_rows(net, n, pattern, found[n.inputs[0]][0][0], found[n.inputs[0]][1][0], k) for k, n in enumerate(gates)]
+    names = tuple(n.name for n in gates)
+    dim = math.prod(net.input_shape)
+    matrix = torch.cat([p[0] for p in parts]) if parts else torch.zeros(0, dim, dtype=torch.float64)
+    bound = torch.cat([p[1] for p in parts]) if parts else torch.zeros(0, dtype=torch.float64)
+    where = (
+        [torch.cat(c) for c in zip(*(p[2:] for p in parts), strict=True)] if parts else [torch.zeros(0, dtype=torch.long)] * 3
+    )
+    polytope = Polytope(matrix.cpu(), bound.cpu(), Origins(names, *where))
+    affine = AffineMap(found[output][0][0], found[output][1][0], net.input_shape, net.output_shape)
+    return Region(net, point, pattern, affine, polytope if domain is None else polytope & domain, domain, layers)
+
+
+def _rows(net: Network, node: Node, pattern: Patterns, weight: Tensor, offset: Tensor, k: int) -> tuple[Tensor, ...]:
+    """Return matrix, bound, layer, unit and piece of the rows that one gate contributes."""
+    walls = walls_of(net, node, pattern)
+    matrix = walls.values(weight.mT).mT.contiguous()
+    return matrix, walls.bound - walls.values(offset), torch.full((len(matrix),), k), walls.unit, walls.beyond

@@ -1,0 +1,141 @@
+"""Section: how large the linear regions around the inputs are, and what bounds them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..boundary import NearestBoundary, nearest_boundary
+from ..facets import facets
+from ..geometry import chebyshev_ball
+from ..plotting import Panel, distance_figure, gallery
+from ..polytope import Polytope
+from ..region import region
+from .section import Cell, Drawing, Section, Table, number
+from .subject import Subject
+
+_NAME, _TITLE = "regions", "How large the linear regions are"
+_SHOWN = 6  # examples looked at closely
+_ENTRIES = 30_000  # rows x inputs up to which the facets of an example are searched for
+_WORK = 2_000_000_000  # multiplications times inputs spent on distances, which bounds how many inputs are measured
+
+
+class _Look(NamedTuple):
+    """One example's region: its row of numbers, and the nearest input across its boundary."""
+
+    row: dict[str, Any]
+    across: Tensor
+
+
+def regions(subject: Subject) -> Section:
+    """Return how far the boundary is from the inputs, and for some of them the region's facets and inradius."""
+    net, inputs = subject.net, subject.data.inputs
+    if not net.is_piecewise_linear or not net.num_units:
+        why = "smooth networks have no linear regions" if not net.is_piecewise_linear else "without units there is one region"
+        return Section(_NAME, _TITLE, (f"Nothing to measure here: {why}.",), data={"examples": []})
+    measured = inputs[: _affordable(subject)]
+    near = nearest_boundary(net, measured)
+    domain = _domain(inputs)
+    looks = [_look(subject, i, domain) for i in range(min(_SHOWN, len(subject.examples)))]
+    distances = near.distance[torch.isfinite(near.distance)]
+    lead = (
+        "A linear region is the set of inputs with one activation pattern: on it the network is one affine map. The histogram"
+        " shows how far inputs are from the boundary of theirs; nothing that moves an input by less changes its map."
+    )
+    compare = (
+        f"Half of the {len(measured):,} inputs have a boundary within {number(float(distances.median()))}, in the units of the"
+        f" input, whose entries run from {number(float(inputs.min()))} to {number(float(inputs.max()))}. The pictures show"
+        " inputs moved just as far as that, straight to the nearest boundary."
+    )
+    facts = (
+        ("median distance to the boundary", number(float(distances.median()))),
+        ("largest", number(float(distances.max()))),
+        ("inputs measured", f"{len(measured):,}"),
+    )
+    figures = (_histogram(distances), _pictures(subject, looks))
+    data = {"measured": len(measured), "median": float(distances.median()), "examples": [look.row for look in looks]}
+    return Section(_NAME, _TITLE, (lead, compare), facts, figures, (_table(looks), _layers(near)), data)
+
+
+def _affordable(subject: Subject) -> int:
+    net = subject.net
+    one = sum(n.step.multiply_adds([net.shape_of(i) for i in n.inputs], n.shape) for n in net.nodes)
+    return max(_SHOWN, min(len(subject.data.inputs), _WORK * 100 // max(1, one * math.prod(net.input_shape))))
+
+
+def _domain(inputs: Tensor) -> Polytope:
+    """Return the box that the entries of all inputs span, so that regions are bounded and their sizes compare."""
+    low, high, size = float(inputs.min()), float(inputs.max()), inputs[0].numel()
+    return Polytope.box([low] * size, [high] * size)
+
+
+def _look(subject: Subject, i: int, domain: Polytope) -> _Look:
+    e = subject.examples[i]
+    x = subject.data.inputs[e.index].double()
+    here = region(subject.net, x)
+    bounded = here.polytope & domain
+    near = here.polytope.distance_to_boundary(x.reshape(-1))
+    row = int(near.row)
+    normal = here.polytope.matrix[row] / here.polytope.matrix[row].norm()
+    origin = here.polytope.origins[row]
+    ball = chebyshev_ball(bounded)
+    small = len(bounded) * bounded.dim <= _ENTRIES
+    found = facets(bounded) if small else None
+    numbers = {
+        "index": e.index,
+        "rows": len(bounded),
+        "num_facets": None if found is None or not found.complete else found.num_facets,
+        "inradius": float(ball.radius),
+        "boundary_distance": float(near.distance),
+        "boundary_unit": origin._asdict(),
+        "active_units": here.num_active,
+    }
+    return _Look(numbers, (x.reshape(-1) + near.distance * normal).reshape(x.shape))
+
+
+def _table(looks: list[_Look]) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    for look in looks:
+        r = look.row
+        unit = f"{r['boundary_unit']['name']}[{r['boundary_unit']['unit']}]"
+        rows.append(
+            (f"#{r['index']}", r["num_facets"], r["rows"], r["inradius"], r["boundary_distance"], unit, r["active_units"])
+        )
+    columns = ("input", "facets", "rows", "inradius", "nearest boundary", "its unit", "active units")
+    return Table("Regions within the box that the data span", columns, tuple(rows))
+
+
+def _layers(near: NearestBoundary) -> Table:
+    counts = torch.bincount(near.layer[near.layer >= 0], minlength=len(near.names))
+    rows = tuple(
+        (name, int(c), f"{int(c) / max(1, int(counts.sum())):.1%}") for name, c in zip(near.names, counts, strict=True)
+    )
+    return Table("Which layer draws the nearest boundary", ("layer", "inputs", "share"), rows)
+
+
+def _histogram(distances: Tensor) -> Drawing:
+    return Drawing(
+        "boundary_distances",
+        distance_figure(distances),
+        "Inputs by their distance to the nearest boundary of their region, on a logarithmic scale.",
+        "histogram of distances to the nearest region boundary",
+    )
+
+
+def _pictures(subject: Subject, looks: list[_Look]) -> Drawing:
+    inputs = [subject.data.inputs[look.row["index"]] for look in looks]
+    top: list[Panel | None] = [Panel(f"#{look.row['index']}", x, signed=False) for look, x in zip(looks, inputs, strict=True)]
+    across: list[Panel | None] = [
+        Panel(f"{look.row['boundary_distance']:.2g} away", look.across.to(x), signed=False)
+        for look, x in zip(looks, inputs, strict=True)
+    ]
+    change: list[Panel | None] = [
+        Panel(f"{look.row['boundary_unit']['name']}[{look.row['boundary_unit']['unit']}]", look.across.to(x) - x, signed=True)
+        for look, x in zip(looks, inputs, strict=True)
+    ]
+    figure = gallery([("input", top), ("on the\nboundary", across), ("difference", change)])
+    caption = "Inputs, the nearest point of their region's boundary, and the difference, enlarged to full colour."
+    return Drawing("across", figure, caption, "inputs beside the nearest inputs of another linear region")

@@ -1,0 +1,150 @@
+"""Regions of every registered network: what lies inside, what lies across each facet, and the way back."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from polylens import Network, Polytope, Region, dense, facets, neighbour, patterns, region, zoo
+from polylens.errors import GeometryError, InputError, ShapeError, SmoothError
+from polylens.facets import Facets
+from polylens.geometry import sample
+from registry import Case
+from test_laws import EXACT, each, loaded
+
+piecewise_linear = each(EXACT)
+# where a gate jumps, what lies behind a facet depends on where one crosses it, so there is no one neighbour
+continuous = each([case for case in EXACT if case.name not in {"threshold", "shrinks"}])
+
+
+def boxed(case: Case) -> tuple[Network, Region, Facets]:
+    """Return a region within a box and its facets."""
+    _, net = loaded(case)
+    x = case.inputs(1, torch.float64, seed=8)[0] * 0.5
+    box = Polytope.box([-3.0] * x.numel(), [3.0] * x.numel())
+    found = region(net, x, domain=box)
+    return net, found, facets(found.polytope)
+
+
+@piecewise_linear
+def test_inputs_drawn_from_a_region_have_its_pattern_and_its_map(case: Case) -> None:
+    net, here, _ = boxed(case)
+    points = sample(here.polytope, 20, seed=0).points.reshape(-1, *net.input_shape)
+    assert bool(here.pattern.matches(patterns(net, points)).all())
+    f = net(points).reshape(20, *net.output_shape)
+    assert float((here.map(points) - f).abs().max()) <= 1e-9 * (1 + float(f.abs().max()))
+    assert bool(here.polytope.contains(here.point.reshape(-1), 1e-12))
+
+
+@continuous
+def test_across_a_facet_exactly_its_units_change(case: Case) -> None:
+    net, here, found = boxed(case)
+    assert found.complete
+    for k in range(min(found.num_facets, 6)):
+        rows = torch.nonzero(found.facet_of_row == k).reshape(-1)
+        own = {here.polytope.origins[int(r)][:2] for r in rows if here.polytope.origins[int(r)].name != "domain"}
+        if not own:
+            continue
+        point, normal = found.witnesses[k], found.normals[k]
+        room = float(here.polytope.select(found.facet_of_row != k).distance_to_boundary(point).distance)
+        beyond = (point + min(1e-6, room / 4) * normal).reshape(net.input_shape)
+        there = region(net, beyond)
+        changed = {
+            (layer.name, int(u))
+            for layer in here.pattern.layers
+            for u in (there.pattern.pieces(layer.name) != here.pattern.pieces(layer.name)).reshape(-1).nonzero().reshape(-1)
+        }
+        assert changed & own
+        for unit in own - changed:  # its hyperplane holds the facet, but behind it the unit is 0 everywhere
+            assert _rests(there, unit)
+        for unit in changed - own:  # a later unit that is 0 everywhere on this side and wakes behind the facet
+            assert _rests(here, unit)
+
+
+def _rests(at: Region, unit: tuple[str, int]) -> bool:
+    """Say whether some wall of a unit is met all over a region: a row of zeros with no slack."""
+    origins = at.polytope.origins
+    rows = [r for r in range(len(at.polytope)) if origins[r][:2] == unit]
+    return any(float(at.polytope.matrix[r].norm()) + abs(float(at.polytope.bound[r])) <= 1e-12 for r in rows)
+
+
+@continuous
+def test_crossing_a_facet_and_back_returns(case: Case) -> None:
+    _, here, found = boxed(case)
+    tried = 0
+    for k in range(found.num_facets):
+        rows = torch.nonzero(found.facet_of_row == k).reshape(-1)
+        if bool((here.polytope.origins.layer[rows] < 0).all()):
+            with pytest.raises(GeometryError, match="side of the domain"):
+                neighbour(here, k, found)
+            continue
+        there = neighbour(here, k, found)
+        assert there.pattern != here.pattern
+        beyond = facets(there.polytope)
+        assert beyond.complete
+        gap = (beyond.normals + found.normals[k]).norm(dim=1) + (there.polytope.slack(found.witnesses[k]).abs().min())
+        back = int(gap.argmin())
+        assert float(gap[back]) < 1e-6
+        assert neighbour(there, back, beyond).pattern == here.pattern
+        tried += 1
+        if tried == 2:
+            break
+
+
+def test_duplicate_units_flip_together() -> None:
+    net = dense([([[1.0, 0.0], [2.0, 0.0], [-1.0, 0.0], [0.0, 1.0]], [0.0] * 4), ([[1.0] * 4], None)])
+    here = region(net, torch.tensor([1.0, 1.0]))
+    found = facets(here.polytope)
+    assert found.num_facets == 2
+    walls = [neighbour(here, k, found).pattern.pieces().int().tolist()[0] for k in range(2)]
+    assert sorted(walls) == [[0, 0, 1, 1], [1, 1, 0, 0]]
+
+
+def test_units_behind_a_dead_one_flip_with_it() -> None:
+    net = dense([([[1.0]], [0.0]), ([[1.0], [-1.0]], [0.0, 0.5]), ([[1.0, 1.0]], None)])
+    here = region(net, torch.tensor([-1.0]))  # the first unit is off, so the first of the second layer is 0 for all x here
+    found = facets(here.polytope)
+    assert found.num_facets == 1
+    there = neighbour(here, 0, found)
+    assert [there.pattern.pieces(i).int().tolist() for i in range(2)] == [[[1]], [[1, 1]]]
+    assert there.map.weight.tolist() == [[0.0]]
+
+
+def test_the_regions_of_the_absolute_value_are_half_lines() -> None:
+    net = dense([([[1.0], [-1.0]], [0.0, 0.0]), ([[1.0, 1.0]], None)])
+    here = region(net, torch.tensor([2.0]))
+    assert facets(here.polytope).num_facets == 1
+    assert here.num_active == 1
+    assert here.to_dict()["boundary_distance"] == 2.0
+    assert neighbour(here, 0).map.weight.tolist() == [[-1.0]]
+
+
+def test_chosen_layers_give_rows_of_their_own_units_only() -> None:
+    net = zoo.digits()
+    x = zoo.digits_data("test").inputs[0]
+    all_rows, first = region(net, x), region(net, x, layers=["relu1"])
+    assert set(first.polytope.origins.names) == {"relu1"}
+    assert len(first.polytope) == 64
+    assert len(all_rows.polytope) == 96
+
+
+def test_a_region_without_gates_is_the_whole_domain() -> None:
+    net = dense([([[1.0, 2.0]], None)])
+    assert len(region(net, torch.zeros(2)).polytope) == 0
+    box = Polytope.box([0.0, 0.0], [1.0, 1.0])
+    assert len(region(net, torch.zeros(2), domain=box).polytope) == 4
+
+
+def test_what_has_no_region_is_refused() -> None:
+    net = dense([([[1.0, 2.0]], [0.5]), ([[1.0]], None)])
+    box = Polytope.box([0.0, 0.0], [1.0, 1.0])
+    with pytest.raises(InputError, match="inside the domain"):
+        region(net, torch.tensor([2.0, 0.0]), domain=box)
+    with pytest.raises(ShapeError, match="got a batch"):
+        region(net, torch.zeros(3, 2))
+    with pytest.raises(InputError, match=r"some of \['relu1'\]"):
+        region(net, torch.zeros(2), layers=["relu7"])
+    with pytest.raises(InputError, match="facet: expected 0 to 0; got 1"):
+        neighbour(region(net, torch.zeros(2)), 1)
+    with pytest.raises(SmoothError, match="tanh1"):
+        region(dense([([[1.0]], None), ([[1.0]], None)], "tanh"), torch.zeros(1))
