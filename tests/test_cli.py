@@ -15,7 +15,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from polylens import Polytope, facets, load, nearest_boundary, region
 from polylens.cli import main
+from polylens.geometry import chebyshev_ball
 
 RANDOM = np.random.default_rng(0)
 
@@ -201,3 +203,33 @@ def test_real_networks_are_reported_with_their_accuracy(
     assert content["sections"]["performance"]["accuracy"] >= accuracy
     exact = content["sections"]["classifiers"]
     assert exact["max_deviation_nearby"] <= 1e-9 * (1 + exact["max_abs_output"])
+
+
+def test_region_gives_the_numbers_of_one_input(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x = np.zeros(load(files / "net.npz").input_shape, np.float32) + 0.25
+    np.save(tmp_path / "x.npy", x)
+    assert main(["region", str(files / "net.npz"), "--at", str(tmp_path / "x.npy"), "--box", "0", "1", "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    wanted = {"num_facets", "inradius", "boundary_distance", "boundary_unit", "active_units", "num_units", "facets_complete"}
+    assert wanted <= set(content)
+    net = load(files / "net.npz")
+    here = region(net, torch.from_numpy(x), domain=Polytope.box([0.0] * x.size, [1.0] * x.size))
+    assert content["num_facets"] == facets(here.polytope).num_facets
+    assert content["inradius"] == pytest.approx(chebyshev_ball(here.polytope).radius)
+    assert content["boundary_distance"] == pytest.approx(float(nearest_boundary(net, torch.from_numpy(x)).distance))
+    assert main(["region", str(files / "net.npz"), "--at", str(tmp_path / "x.npy")]) == 0
+    assert "nearest boundary" in capsys.readouterr().out
+
+
+def test_region_refuses_several_inputs_and_points_outside_the_box(
+    files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    size = load(files / "net.npz").input_shape[0]
+    np.save(tmp_path / "two.npy", np.zeros((2, size), np.float32))
+    np.save(tmp_path / "far.npy", np.full(size, 7.0, np.float32))
+    for arguments, words in ((["two.npy"], "expected one input; got 2"), (["far.npy", "--box", "0", "1"], "inside the domain")):
+        assert main(["region", str(files / "net.npz"), "--at", str(tmp_path / arguments[0]), *arguments[1:], "--json"]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert words in err
+        assert err.count("\n") == 1
