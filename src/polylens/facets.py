@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple, Protocol, final
 
 import torch
 from torch import Tensor
@@ -26,6 +26,14 @@ RAYS = 1024  # rays shot at once: bounds memory by RAYS x rows
 BATCH = 32  # programs advanced in lockstep
 # Below this many rows x dimensions, or open rows, linear programs are quicker than interior-point steps
 WORTH_BATCHING, MANY = 20_000, 8
+
+
+class Bounded(Protocol):
+    """Something that a polytope describes, as a region."""
+
+    @property
+    def polytope(self) -> Polytope:
+        """The polytope."""
 
 
 @final
@@ -106,7 +114,7 @@ class Facets(Result):
         }
 
 
-def facets(p: Polytope, *, tolerance: Tolerance | None = None, time_limit: float | None = None) -> Facets:
+def facets(p: Polytope | Bounded, *, tolerance: Tolerance | None = None, time_limit: float | None = None) -> Facets:
     """Return which rows bound a polytope, each with a proof: a point on the facet, or multipliers that imply the row.
 
     Unbounded polytopes are normal. The facets of a flat one are relative to its affine hull, whose rows are listed as
@@ -114,7 +122,7 @@ def facets(p: Polytope, *, tolerance: Tolerance | None = None, time_limit: float
     redundant.
 
     Args:
-        p: the polytope.
+        p: the polytope, or a region, whose polytope is meant.
         tolerance: rows of length 1 whose direction and distance differ by less than `relative` are one hyperplane. The
             solver's accuracy is 1024 times that (1e-9): a polytope thinner than this, relative to its length, is flat,
             and a row that cuts off less is redundant; `merged` and `touching` report the largest that was so taken.
@@ -136,6 +144,7 @@ def facets(p: Polytope, *, tolerance: Tolerance | None = None, time_limit: float
     >>> facets(Polytope.of([[1, 0], [0, 1], [-1, -1], [2, 0], [1, 1]], [1, 1, 0, 2, 2])).groups  # x + y <= 2 only touches
     ((0, 3), (1,), (2,))
     """
+    p = p if isinstance(p, Polytope) else p.polytope
     tol = tolerance or Tolerance()
     deadline = None if time_limit is None else time.monotonic() + time_limit
     hull = _hull(p, tol)
@@ -167,8 +176,11 @@ def reduced(p: Polytope, *, tolerance: Tolerance | None = None) -> Polytope:
 
 
 class _Hull(NamedTuple):
-    """An affine hull: a point in the relative interior, an orthonormal basis (dim, k) or None for the whole space, the rows
-    (not of zeros) that hold with equality, and positive multipliers m of them: sum m_e a_e = 0 and sum m_e b_e = 0.
+    """An affine hull: a point in the relative interior, and an orthonormal basis (dim, k) of its directions, without the
+    lines that the polytope holds; None for the whole space.
+
+    `equalities` are the rows (not of zeros) that hold with equality, `positive` multipliers m of them with
+    sum m_e a_e = 0 and sum m_e b_e = 0.
     """
 
     point: Tensor
@@ -185,10 +197,22 @@ def _hull(p: Polytope, tol: Tolerance) -> _Hull:
         return _Hull(center, None, torch.zeros(0, dtype=torch.long), positive)
     found = affine_hull(p, tolerance=tol)
     if found.multipliers is None:
-        return _Hull(found.point, None, torch.zeros(0, dtype=torch.long), positive)
+        return _Hull(found.point, _across_lines(p.matrix, tol), torch.zeros(0, dtype=torch.long), positive)
     rows = found.equalities[p.matrix[found.equalities].any(1)]
     positive[rows] = found.multipliers[rows]
     return _Hull(found.point, found.basis if len(rows) else None, rows, positive)
+
+
+def _across_lines(matrix: Tensor, tol: Tolerance) -> Tensor | None:
+    """Return an orthonormal basis (dim, rank) of the row space, None where that is the whole space.
+
+    A polytope that holds whole lines is as wide along them everywhere: its facets are those of its section across them.
+    Regions of networks are often so: rows of later layers are combinations of those of the first.
+    """
+    norms = torch.linalg.vector_norm(matrix, dim=1)
+    _, sizes, right = torch.linalg.svd(matrix[norms > 0] / norms[norms > 0, None], full_matrices=False)
+    rank = int((sizes > tol.relative * SOLVER_FACTOR * sizes.amax()).sum()) if len(sizes) else 0
+    return right[:rank].T.contiguous() if rank < matrix.shape[1] else None
 
 
 def _center(p: Polytope, tol: Tolerance) -> Tensor | None:
