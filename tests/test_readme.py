@@ -51,6 +51,7 @@ def test_every_call_in_the_table_of_questions_works_on_the_digits_network(capsys
     net, data = zoo.digits(), zoo.digits_data("test")
     names = vars(polylens) | {"torch": torch, "net": net, "x": data.inputs[0], "p": patterns(net, data.inputs[:10])}
     names |= {"q": names["p"], "inner": affine_map(net, names["x"], "relu1")}
+    names |= {"r": polylens.region(net, names["x"]), "geometry": importlib.import_module("polylens.geometry")}
     names["outer"] = affine_map(dense([([[1.0] * 64], None)]), torch.zeros(64))
     text = (ROOT / "docs" / "questions.md").read_text(encoding="utf-8").partition("## How do I load it?")[0]
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ") and "You call" not in line]
