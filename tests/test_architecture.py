@@ -44,6 +44,7 @@ FOLDERS: dict[str, tuple[set[str], ...]] = {
         {"arrays", "factory", "module", "onnx"},
         {"exported"},
     ),
+    "geometry": ({"_answers"}, {"programs"}, {"sampling"}, {"volume"}),
     "report": (
         {"section"},
         {"subject"},

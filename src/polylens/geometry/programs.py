@@ -1,54 +1,30 @@
-"""Questions to a polytope {x : A x <= b} that need a solver: emptiness, size, dimension, vertices, volume, samples.
+"""What linear programs and Newton's method answer: emptiness, balls, widths, affine hulls, boundedness, centres.
 
-Empty, flat, unbounded and single-point polytopes and rows of zeros are normal input. Answers carry certificates, which
-are verified before they are returned. A polytope counts as flat when the largest ball in it is rounding of its
-coordinates: below about 1e-9 of the median distance of its hyperplanes from 0.
+A polytope counts as flat when the largest ball in it is rounding of its coordinates: below about 1e-9 of the median
+distance of its hyperplanes from 0.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
-from typing import Any, Literal, NamedTuple, NoReturn, final
+from dataclasses import dataclass
+from typing import NamedTuple, final
 
 import torch
 from torch import Tensor
 
-from . import _hull
-from ._barrier import Barrier
-from ._check import ArrayLike, finite
-from ._lp import Deepest, LinearProgram, Optimum, Proofs, accuracy_of, deepest
-from ._types import Result, Status, Tolerance
-from ._walk import Walk
-from .errors import GeometryError, InputError, ShapeError
-from .polytope import Polytope
-
-TOLERANCE = Tolerance()
-# Hulls beyond these take minutes or all memory: the number of vertices grows like rows ** (dim / 2)
-MAX_HULL_DIM = 9
-MAX_VERTICES = 2_000_000
-# The hull of a 7-dimensional cube's vertices takes a second, of a 9-dimensional one's a minute
-MAX_VOLUME_DIM = 7
-# Chains that walk at once when there is no reason for another number
-CHAINS = 256
-# Independent runs of the Monte Carlo volume, whose spread is its error
-REPLICAS = 16
-
-Seed = int | torch.Generator
-
-
-class _Answer(Result):
-    """A result whose fields are its plain types."""
-
-    __slots__ = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
+from .._barrier import Barrier
+from .._check import ArrayLike, finite
+from .._lp import Deepest, LinearProgram, Optimum, Proofs, accuracy_of, deepest
+from .._types import Status, Tolerance
+from ..errors import GeometryError, InputError, ShapeError
+from ..polytope import Polytope
+from ._answers import TOLERANCE, Answer, proofs_of, refuse_empty, refuse_undecided
 
 
 @final
 @dataclass(frozen=True, eq=False, slots=True)
-class Emptiness(_Answer):
+class Emptiness(Answer):
     """Whether a polytope is empty: a `point` (dim,) of it, or Farkas `multipliers` (rows,); `answer` None is undecided.
 
     Multipliers y >= 0 with A^T y = 0 and b.y < 0 prove that A x <= b has no solution.
@@ -64,7 +40,7 @@ class Emptiness(_Answer):
 
 @final
 @dataclass(frozen=True, eq=False, slots=True)
-class Ball(_Answer):
+class Ball(Answer):
     """A largest ball in a polytope: `center` (dim,), `radius`.
 
     `multipliers` y (rows,) >= 0 with A^T y = 0 and sum |a_i| y_i = 1 prove that no ball is larger than b.y; None where
@@ -81,7 +57,7 @@ class Ball(_Answer):
 
 @final
 @dataclass(frozen=True, eq=False, slots=True)
-class Support(_Answer):
+class Support(Answer):
     """The greatest c.x: `value`, attained at `point`, proven by `multipliers`; or infinite along `ray` (see `Status`)."""
 
     status: Status
@@ -103,7 +79,7 @@ class Bounds(NamedTuple):
 
 @final
 @dataclass(frozen=True, eq=False, slots=True)
-class AffineHull(_Answer):
+class AffineHull(Answer):
     """The least flat that holds a polytope: `point` (dim,) in the relative interior, orthonormal `basis` (dim, k).
 
     `equalities` are the rows that hold with equality everywhere. `multipliers` y (rows,) >= 0 with A^T y = 0 and b.y = 0 prove
@@ -126,7 +102,7 @@ class AffineHull(_Answer):
 
 @final
 @dataclass(frozen=True, eq=False, slots=True)
-class Boundedness(_Answer):
+class Boundedness(Answer):
     """Whether a polytope is bounded: `multipliers` y (rows,) >= 0 or a `ray` (dim,); `answer` None is undecided.
 
     Multipliers with A^T y = 0, whose positive rows span the space, prove it bounded (Stiemke); an empty polytope is bounded
@@ -139,40 +115,6 @@ class Boundedness(_Answer):
 
     def summary(self) -> str:
         return {None: "undecided", True: "bounded (multipliers)", False: "unbounded (a ray)"}[self.answer]
-
-
-@final
-@dataclass(frozen=True, eq=False, slots=True)
-class Volume(_Answer):
-    """A volume: `error` bounds the rounding of an exact `method` and is the standard error of "monte_carlo"."""
-
-    value: float
-    error: float
-    method: Literal["exact", "monte_carlo"]
-
-    def summary(self) -> str:
-        return f"volume {self.value:.6g} +- {self.error:.2g} ({self.method})"
-
-
-@final
-@dataclass(frozen=True, eq=False, slots=True)
-class Samples(_Answer):
-    """Uniform `points` (n, dim), and how they were come by: every `thinning`-th step of `chains` walks after `burn_in`.
-
-    Consecutive points come from different chains; points i and i + chains are `thinning` steps apart.
-    """
-
-    points: Tensor
-    thinning: int
-    burn_in: int
-    chains: int
-
-    def summary(self) -> str:
-        n, dim = self.points.shape
-        return f"{n} points in dimension {dim}: {self.chains} chains, burn-in {self.burn_in}, thinning {self.thinning}"
-
-
-# -- one linear program
 
 
 def is_empty(p: Polytope, *, tolerance: Tolerance = TOLERANCE) -> Emptiness:
@@ -217,9 +159,9 @@ def chebyshev_ball(p: Polytope, *, tolerance: Tolerance = TOLERANCE) -> Ball:
     found = program.maximise(_unit(p.dim, p.dim + 1))
     rounding = accuracy_of(tolerance) * program.length
     if found.status is Status.INFEASIBLE or found.value < -rounding:
-        _empty("chebyshev_ball")
+        refuse_empty("chebyshev_ball")
     if found.point is None:
-        _undecided("chebyshev_ball")
+        refuse_undecided("chebyshev_ball")
     return Ball(found.point[:-1], found.value if found.value > rounding else 0.0, found.multipliers)
 
 
@@ -275,9 +217,6 @@ def bounding_box(p: Polytope, *, tolerance: Tolerance = TOLERANCE) -> Bounds:
     return Bounds(-low, high)
 
 
-# -- dimension and boundedness
-
-
 def affine_hull(p: Polytope, *, tolerance: Tolerance = TOLERANCE) -> AffineHull:
     """Return the least flat around the polytope, with a point of the relative interior.
 
@@ -294,10 +233,10 @@ def affine_hull(p: Polytope, *, tolerance: Tolerance = TOLERANCE) -> AffineHull:
     """
     deep = _deepest(p, tolerance)
     if deep is None:
-        _undecided("affine_hull")
+        refuse_undecided("affine_hull")
     if deep.is_empty:
-        _empty("affine_hull")
-    if deep.depth > accuracy_of(tolerance) * _proofs(p, tolerance).length:
+        refuse_empty("affine_hull")
+    if deep.depth > accuracy_of(tolerance) * proofs_of(p, tolerance).length:
         return AffineHull(deep.point, torch.eye(p.dim, dtype=torch.float64), torch.zeros(0, dtype=torch.long), None)
     return _flat_hull(p, deep.point, tolerance)
 
@@ -340,9 +279,6 @@ def is_bounded(p: Polytope, *, tolerance: Tolerance = TOLERANCE) -> Boundedness:
     return Boundedness(True, empty.multipliers, None) if empty.answer else Boundedness(False, None, ray)
 
 
-# -- centres
-
-
 def analytic_center(p: Polytope, *, start: Tensor | None = None) -> Tensor:
     """Return the point (dim,) that maximises the product of the slacks: the analytic centre.
 
@@ -363,7 +299,7 @@ def analytic_center(p: Polytope, *, start: Tensor | None = None) -> Tensor:
     if p.dim == 0 and not bool((p.bound < 0).any()):
         return torch.zeros(0, dtype=torch.float64)
     if not bool((p.bound[zero] < 0).any()):
-        barrier = _barrier(p)
+        barrier = barrier_of(p)
         for x in (start, None) if start is not None else (None,):
             point = barrier.center(torch.zeros(p.dim, dtype=torch.float64) if x is None else x.double())
             if point is not None and bool((p.slack(point)[~zero] > 0).all()):
@@ -372,167 +308,6 @@ def analytic_center(p: Polytope, *, start: Tensor | None = None) -> Tensor:
         "analytic_center: expected a bounded polytope with interior points; Newton's method found no centre; is_empty,"
         " dimension and is_bounded say which it lacks: intersect with a box, or go to the affine hull, first"
     )
-
-
-# -- corners and volume
-
-
-def vertices(p: Polytope, *, tolerance: Tolerance = TOLERANCE) -> Tensor:
-    """Return the vertices (n, dim), in no particular order; coincident ones are one.
-
-    A flat polytope has the vertices that it has within its affine hull; a point is its own vertex. An unbounded one may
-    have vertices beside its `extreme_rays`; one that contains a line, as the whole space does, has none: (0, dim).
-
-    Raises: GeometryError for an empty polytope, and beyond dimension 9 or two million vertices (by the upper bound theorem).
-
-    Algorithm: Qhull on the polar points of the rows, seen from an interior point and rounded by the barrier's Hessian
-    there; about rows^(dim/2) in time and memory. No vertex violates a row by more than rounding.
-
-    References: Ziegler, Lectures on Polytopes (1995), section 2.3; Barber, Dobkin and Huhdanpaa, The Quickhull algorithm
-    (1996).
-
-    >>> sorted(vertices(Polytope.simplex(2)).round(decimals=9).abs().tolist())
-    [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0]]
-    >>> vertices(Polytope.of([[1.0, 0.0]], [1.0])).shape
-    torch.Size([0, 2])
-    """
-    return _corners(p, tolerance)[0]
-
-
-def extreme_rays(p: Polytope, *, tolerance: Tolerance = TOLERANCE) -> Tensor:
-    """Return the unit directions (n, dim) of the extreme rays of a polytope with a vertex: (0, dim) for a bounded one.
-
-    Raises: GeometryError as `vertices` does, and for a polytope that contains a line, whose rays are not unique.
-
-    Algorithm: that of `vertices`; rays are the facets of the polar hull through 0.
-
-    >>> extreme_rays(Polytope.box([0, 0], [torch.inf, 1])).round(decimals=9).tolist()
-    [[1.0, 0.0]]
-    """
-    return _corners(p, tolerance, lines=False)[1]
-
-
-def volume(
-    p: Polytope,
-    *,
-    method: Literal["exact", "monte_carlo"] = "exact",
-    samples: int = 512,
-    seed: Seed = 0,
-    tolerance: Tolerance = TOLERANCE,
-) -> Volume:
-    """Return the dim-dimensional volume: 0 for empty and flat polytopes, infinite for unbounded ones with interior.
-
-    "exact" is the volume of the hull of the vertices, in float64; `error` bounds the rounding. "monte_carlo" works in any
-    dimension; `samples` per body and run, `error` is the standard error over 16 independent runs.
-
-    Raises: GeometryError when the exact method is asked beyond dimension 7 or would need too many vertices (`vertices`
-    has the limit); the Monte Carlo method has no limit but time.
-
-    Algorithm: exact: Qhull. Monte Carlo: bodies K_0 = K, K_i = K cut with ever smaller balls around the rounded centre,
-    each about half of the last, down to a ball inside K; the volume is the ball's times the product of the ratios, each
-    counted from hit-and-run samples of the larger body.
-
-    References: Lovasz and Vempala, Simulated annealing in convex bodies and an O*(n^4) volume algorithm (2006).
-
-    >>> volume(Polytope.box([0, 0], [2, 3])).value
-    6.0
-    >>> volume(Polytope.box([0, 0], [2, 0])).value, volume(Polytope.of([[1.0]], [0.0])).value
-    (0.0, inf)
-    """
-    if method not in ("exact", "monte_carlo"):
-        raise InputError(f"volume: expected the method 'exact' or 'monte_carlo'; got {method!r}")
-    if samples < 2:
-        raise InputError(f"volume: expected at least 2 samples per body and run; got {samples}")
-    if dimension(p, tolerance=tolerance) < p.dim:
-        return Volume(0.0, 0.0, method)
-    bounded = is_bounded(p, tolerance=tolerance)
-    if bounded.answer is None:
-        _undecided("volume")
-    if not bounded.answer:
-        return Volume(math.inf, 0.0, method)
-    if method == "exact" and p.dim > MAX_VOLUME_DIM:
-        raise GeometryError(
-            f"volume: expected at most dimension {MAX_VOLUME_DIM} for the exact method; got {p.dim}; take method='monte_carlo'"
-        )
-    if method == "monte_carlo":
-        return _annealed_volume(p, samples, _generator(seed), tolerance)
-    return _hull_volume(vertices(p, tolerance=tolerance), tolerance)
-
-
-# -- samples
-
-
-def sample(
-    p: Polytope,
-    n: int,
-    *,
-    seed: Seed = 0,
-    thinning: int | None = None,
-    burn_in: int | None = None,
-    chains: int | None = None,
-    tolerance: Tolerance = TOLERANCE,
-) -> Samples:
-    """Return n points (n, dim), uniform over the polytope (within its affine hull where it is flat).
-
-    `seed` is an int or a `torch.Generator`. By default min(n, 256) chains, a burn-in of 40 k + 200 and a thinning of
-    4 k + 20 steps, k the dimension of the polytope: enough for boxes and simplices to dimension 50, where variances come
-    out within a few percent; take more in higher dimensions and for shapes with sharp corners. A single point is repeated.
-
-    Raises: GeometryError for empty and unbounded polytopes; InputError for n < 1 and counts below 1.
-
-    Algorithm: hit-and-run within the affine hull after rounding by the Hessian of the barrier at the analytic centre;
-    every step costs O(rows k) a chain.
-
-    References: Smith, Efficient Monte Carlo procedures for generating points uniformly distributed over bounded regions
-    (1984); Lovasz, Hit-and-run mixes fast (1999).
-
-    >>> sample(Polytope.box([1, 2], [1, 2]), 3).points.tolist()
-    [[1.0, 2.0], [1.0, 2.0], [1.0, 2.0]]
-    """
-    for name, value in {"n": n, "thinning": thinning, "burn_in": burn_in, "chains": chains}.items():
-        if value is not None and value < 1:
-            raise InputError(f"sample: expected {name} of at least 1; got {value}")
-    hull = affine_hull(p, tolerance=tolerance)
-    k = hull.dimension
-    chains = min(n, chains or CHAINS)
-    burn_in, thinning = burn_in or _burn_in(k), thinning or _thinning(k)
-    if k == 0:
-        return Samples(hull.point.expand(n, p.dim).clone(), thinning, burn_in, chains)
-    rounded = _rounded(_within(p, hull), "sample", tolerance)
-    walk = Walk(rounded.matrix, rounded.bound, _generator(seed))
-    z = walk.run(walk.start(chains), burn_in)
-    kept = [z]
-    for _ in range(math.ceil(n / chains) - 1):
-        z = walk.run(z, thinning)
-        kept.append(z)
-    flat = rounded.origin + torch.cat(kept)[:n] @ rounded.transform.T
-    return Samples(hull.point + flat @ hull.basis.T, thinning, burn_in, chains)
-
-
-# -- how
-
-
-def _empty(question: str) -> NoReturn:
-    raise GeometryError(
-        f"{question}: expected a polytope with points; got an empty one; is_empty gives the multipliers that prove it"
-    )
-
-
-def _undecided(question: str) -> NoReturn:
-    raise GeometryError(
-        f"{question}: expected rows that the solver can settle; its answer could not be verified within tolerance;"
-        " rescale rows or coordinates to comparable size, or pass a larger tolerance"
-    )
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.tolist()
-    return value.value if isinstance(value, Status) else value
-
-
-def _generator(seed: Seed) -> torch.Generator:
-    return seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
 
 
 def _unit(i: int, dim: int) -> Tensor:
@@ -548,10 +323,6 @@ def _direction(p: Polytope, c: ArrayLike) -> Tensor:
     return finite(direction, "direction")
 
 
-def _proofs(p: Polytope, tolerance: Tolerance) -> Proofs:
-    return Proofs(p.matrix.numpy(), p.bound.numpy(), accuracy_of(tolerance))
-
-
 def _deepest(p: Polytope, tolerance: Tolerance) -> Deepest | None:
     return deepest(p.matrix, p.bound, accuracy=accuracy_of(tolerance))
 
@@ -563,9 +334,9 @@ def _support(program: LinearProgram, c: Tensor) -> Support:
 
 def _value(question: str, found: Optimum) -> float:
     if found.status is Status.INFEASIBLE:
-        _empty(question)
+        refuse_empty(question)
     if found.status is Status.UNDECIDED:
-        _undecided(question)
+        refuse_undecided(question)
     return found.value
 
 
@@ -582,7 +353,7 @@ def _flat_hull(p: Polytope, point: Tensor, tolerance: Tolerance) -> AffineHull:
     Where the deepest point lies on the walls, multipliers say which rows hold with equality: go to the flat of these, and
     ask again there. Multipliers within a flat are those of the space up to multiples of the rows that made it.
     """
-    proofs = _proofs(p, tolerance)
+    proofs = proofs_of(p, tolerance)
     a, b = _unit_rows(p)
     rounding = proofs.accuracy * (proofs.length + float(torch.linalg.vector_norm(point)))
     held, y = ~p.matrix.any(1), torch.zeros(len(p), dtype=torch.float64)
@@ -593,7 +364,7 @@ def _flat_hull(p: Polytope, point: Tensor, tolerance: Tolerance) -> AffineHull:
         section = (a @ basis)[live]
         deep = deepest(section, torch.where(slack.abs() > rounding, slack, 0.0)[live], accuracy=proofs.accuracy)
         if deep is None or deep.is_empty:
-            _undecided("affine_hull")
+            refuse_undecided("affine_hull")
         if deep.depth > rounding or basis.shape[1] == 0:
             return _proven(p, AffineHull(point + basis @ deep.point, basis, _equalities(slack, live, rounding), y), proofs)
         force = torch.zeros(len(p), dtype=torch.float64)
@@ -602,7 +373,7 @@ def _flat_hull(p: Polytope, point: Tensor, tolerance: Tolerance) -> AffineHull:
         # of multipliers that sum to 1, dim + 1 at most, these prove their row's slack to be rounding as well
         held = held | (force > 0.5 / (basis.shape[1] + 1))
         basis, point = _solutions(a[held], b[held], point, proofs.accuracy)
-    _undecided("affine_hull")
+    refuse_undecided("affine_hull")
 
 
 def _equalities(slack: Tensor, live: Tensor, rounding: float) -> Tensor:
@@ -624,7 +395,7 @@ def _proven(p: Polytope, hull: AffineHull, proofs: Proofs) -> AffineHull:
     y = (torch.zeros(0) if hull.multipliers is None else hull.multipliers) / torch.where(norms > 0, norms, 1.0)
     size = proofs.worth(y.numpy(), p.bound.abs().numpy()) + proofs.length * float(norms @ y)
     if not proofs.stationary(y.numpy(), torch.zeros(p.dim).numpy()) or abs(proofs.worth(y.numpy())) > proofs.accuracy * size:
-        _undecided("affine_hull")
+        refuse_undecided("affine_hull")
     return AffineHull(hull.point, hull.basis, hull.equalities, y if bool(y.any()) else None)
 
 
@@ -673,7 +444,7 @@ def _recession(p: Polytope, tolerance: Tolerance) -> tuple[Tensor | None, Tensor
 def _ray_or_multipliers(p: Polytope, kept: Tensor, found: Optimum, tolerance: Tolerance) -> tuple[Tensor | None, Tensor | None]:
     if found.point is None or found.multipliers is None:
         return None, None
-    proofs, ray = _proofs(p, tolerance), found.point[: p.dim]
+    proofs, ray = proofs_of(p, tolerance), found.point[: p.dim]
     downhill = -_unit_rows(p)[0].sum(0)
     # the rows span the space, so A d <= 0 with d != 0 has a strictly negative entry: the sum of the rows descends
     if found.value > 0.5 and proofs.ray(downhill.numpy(), ray.numpy()):
@@ -684,156 +455,7 @@ def _ray_or_multipliers(p: Polytope, kept: Tensor, found: Optimum, tolerance: To
     return None, y if settled else None
 
 
-def _within(p: Polytope, hull: AffineHull) -> Polytope:
-    """Return the polytope in the coordinates of its affine hull, without the rows that hold with equality there."""
-    kept = torch.ones(len(p), dtype=torch.bool)
-    kept[hull.equalities] = False
-    inner = p.select(kept)
-    inner = inner.section(hull.point, hull.basis)
-    norms, sizes = torch.linalg.vector_norm(inner.matrix, dim=1), torch.linalg.vector_norm(p.matrix[kept], dim=1)
-    return inner.select(norms > TOLERANCE.relative * sizes)  # a row parallel to the flat says nothing within it
-
-
-class _Rounded(NamedTuple):
-    """{z : matrix z <= bound}, where x = origin + transform z: round enough, with 0 inside."""
-
-    matrix: Tensor
-    bound: Tensor
-    origin: Tensor
-    transform: Tensor
-
-
-def _whitened(p: Polytope, origin: Tensor) -> _Rounded | None:
-    """Return the polytope rounded by the Hessian of its barrier at a point inside; None where the Hessian is singular."""
-    slack = p.slack(origin)
-    factor, failed = torch.linalg.cholesky_ex(_barrier(p).hessian_at(origin))
-    if int(failed):
-        return None
-    transform = torch.linalg.solve_triangular(factor.T, torch.eye(p.dim, dtype=torch.float64), upper=True)
-    return _Rounded(p.matrix @ transform / slack[:, None], torch.ones(len(p), dtype=torch.float64), origin, transform)
-
-
-def _barrier(p: Polytope) -> Barrier:
+def barrier_of(p: Polytope) -> Barrier:
+    """Return the logarithmic barrier of the rows that are not zero."""
     zero = ~p.matrix.any(1)
     return Barrier.of(p.matrix[~zero], p.bound[~zero])
-
-
-def _rounded(p: Polytope, question: str, tolerance: Tolerance) -> _Rounded:
-    """Return a bounded full-dimensional polytope rounded at its analytic centre."""
-    bounded = is_bounded(p, tolerance=tolerance)
-    if bounded.answer is None:
-        _undecided(question)
-    if not bounded.answer:
-        raise GeometryError(
-            f"{question}: expected a bounded polytope; got an unbounded one (is_bounded gives a ray); intersect it with a box"
-        )
-    p = p.select(p.matrix.any(1))
-    rounded = _whitened(p, analytic_center(p, start=chebyshev_ball(p, tolerance=tolerance).center))
-    return rounded if rounded is not None else _undecided(question)
-
-
-def _corners(p: Polytope, tolerance: Tolerance, *, lines: bool = True) -> tuple[Tensor, Tensor]:
-    hull = affine_hull(p, tolerance=tolerance)
-    none = torch.zeros(0, p.dim, dtype=torch.float64)
-    if hull.dimension == 0:
-        return hull.point[None], none
-    inner = _within(p, hull)
-    _affordable(len(inner), inner.dim)
-    rounded = _whitened(inner, torch.zeros(inner.dim, dtype=torch.float64)) if len(inner) >= inner.dim else None
-    if rounded is None:
-        if lines:
-            return none, none
-        raise GeometryError(
-            "extreme_rays: expected a polytope with a vertex; got one that contains a line; intersect with a box"
-        )
-    accuracy = accuracy_of(tolerance)
-    points, rays = _hull.corners(
-        rounded.matrix.numpy(), rounded.bound.numpy(), torch.zeros(inner.dim).double().numpy(), accuracy
-    )
-    found = hull.point + torch.from_numpy(points) @ rounded.transform.T @ hull.basis.T
-    ways = torch.from_numpy(rays) @ rounded.transform.T @ hull.basis.T
-    if not all(_proofs(p, tolerance).feasible(v.numpy()) for v in found):
-        _undecided("vertices")
-    return found, ways / torch.linalg.vector_norm(ways, dim=1, keepdim=True)
-
-
-def _affordable(rows: int, dim: int) -> None:
-    """Raise GeometryError where the upper bound theorem allows for more vertices than a hull can be asked for."""
-    most = math.comb(max(rows - (dim + 1) // 2, 0), dim // 2) + math.comb(max(rows - dim // 2 - 1, 0), (dim - 1) // 2)
-    if dim > MAX_HULL_DIM or most > MAX_VERTICES:
-        raise GeometryError(
-            f"vertices: expected at most dimension {MAX_HULL_DIM} and {MAX_VERTICES} possible vertices; got dimension {dim}"
-            f" and {rows} rows, up to {most:.3g}; remove redundant rows, or take volume(method='monte_carlo') or sample"
-        )
-
-
-def _hull_volume(corners: Tensor, tolerance: Tolerance) -> Volume:
-    if corners.shape[1] == 0:
-        return Volume(1.0, 0.0, "exact")
-    shift = tolerance.relative * float(corners.abs().max())
-    if corners.shape[1] == 1:
-        return Volume(float(corners.max() - corners.min()), 2 * shift, "exact")
-    middle = corners.mean(0)
-    extent = (corners - middle).abs().amax(0)  # coordinates of one size, as Qhull wants them
-    size = _hull.hull_size(((corners - middle) / extent).numpy())
-    scale = float(extent.prod())
-    return Volume(size.volume * scale, size.area * scale * shift / float(extent.min()), "exact")
-
-
-def _annealed_volume(p: Polytope, samples: int, generator: torch.Generator, tolerance: Tolerance) -> Volume:
-    if p.dim == 0:
-        return Volume(1.0, 0.0, "monte_carlo")
-    rounded = _rounded(p, "volume", tolerance)
-    radii = _radii(rounded, samples * REPLICAS, generator)
-    ratios = _ratios(rounded, radii, samples, generator)  # (bodies, replicas)
-    ball = 0.5 * p.dim * math.log(math.pi) - math.lgamma(0.5 * p.dim + 1) + p.dim * math.log(radii[-1])
-    value = float(rounded.transform.diagonal().abs().log().sum() + ball - ratios.mean(1).log().sum())
-    # a run that saw no point in the next body says nothing about it
-    spread = float(ratios.log().sum(0).std()) / math.sqrt(REPLICAS) if bool((ratios > 0).all()) else math.inf
-    return Volume(math.exp(value), math.exp(value) * spread, "monte_carlo")
-
-
-def _radii(rounded: _Rounded, chains: int, generator: torch.Generator) -> list[float]:
-    """Return radii of balls that about halve the body each, from a run of their own; the last ball lies inside it."""
-    inner = float(1.0 / torch.linalg.vector_norm(rounded.matrix, dim=1).max())
-    radii = [math.inf]
-    z = _first_body(rounded, chains, generator)
-    while radii[-1] > inner:
-        distances = torch.linalg.vector_norm(z, dim=1)
-        radii.append(max(inner, float(distances.median())))
-        z = _next_body(rounded, radii[-1], z[None], (distances <= radii[-1])[None], generator)[0]
-    return radii[1:]
-
-
-def _ratios(rounded: _Rounded, radii: list[float], samples: int, generator: torch.Generator) -> Tensor:
-    """Return the share of each body that lies in the next: (bodies, replicas), the replicas independent of each other."""
-    z = _first_body(rounded, samples * REPLICAS, generator).reshape(REPLICAS, samples, -1)
-    ratios = []
-    for radius in radii:
-        inside = torch.linalg.vector_norm(z, dim=2) <= radius
-        ratios.append(inside.double().mean(1))
-        if radius > radii[-1]:
-            z = _next_body(rounded, radius, z, inside, generator)
-    return torch.stack(ratios)
-
-
-def _first_body(rounded: _Rounded, chains: int, generator: torch.Generator) -> Tensor:
-    walk = Walk(rounded.matrix, rounded.bound, generator)
-    return walk.run(walk.start(chains), _burn_in(rounded.matrix.shape[1]))
-
-
-def _next_body(rounded: _Rounded, radius: float, z: Tensor, inside: Tensor, generator: torch.Generator) -> Tensor:
-    """Return points of the body cut with a ball: those of `z` (replicas, samples, dim) inside it, repeated, walked on."""
-    weight = inside.double() + torch.finfo(torch.float64).tiny
-    chosen = torch.multinomial(weight, z.shape[1], replacement=True, generator=generator)
-    picked = z.gather(1, chosen[:, :, None].expand(-1, -1, z.shape[2]))
-    walk = Walk(rounded.matrix, rounded.bound, generator, radius)
-    return walk.run(picked.reshape(-1, z.shape[2]), _thinning(z.shape[2])).reshape(z.shape)
-
-
-def _burn_in(k: int) -> int:
-    return 40 * k + 200
-
-
-def _thinning(k: int) -> int:
-    return 4 * k + 20

@@ -1,0 +1,47 @@
+"""What the answers have in common: plain types, verification, and the errors of questions that have none."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, NoReturn
+
+from torch import Tensor
+
+from .._lp import Proofs, accuracy_of
+from .._types import Result, Status, Tolerance
+from ..errors import GeometryError
+from ..polytope import Polytope
+
+TOLERANCE = Tolerance()
+
+
+class Answer(Result):
+    """A result whose fields are its plain types."""
+
+    __slots__ = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.tolist()
+    return value.value if isinstance(value, Status) else value
+
+
+def refuse_empty(question: str) -> NoReturn:
+    raise GeometryError(
+        f"{question}: expected a polytope with points; got an empty one; is_empty gives the multipliers that prove it"
+    )
+
+
+def refuse_undecided(question: str) -> NoReturn:
+    raise GeometryError(
+        f"{question}: expected rows that the solver can settle; its answer could not be verified within tolerance;"
+        " rescale rows or coordinates to comparable size, or pass a larger tolerance"
+    )
+
+
+def proofs_of(p: Polytope, tolerance: Tolerance) -> Proofs:
+    return Proofs(p.matrix.numpy(), p.bound.numpy(), accuracy_of(tolerance))
