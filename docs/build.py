@@ -17,7 +17,8 @@ API_HEAD = """# API
 Everything that `polylens.__all__` exports, module by module; this page is written from it. Other modules are reached by
 their own name.
 """
-ALSO = ("polylens.zoo", "polylens.data", "polylens.report")  # public modules that a plain import does not load
+GEOMETRY = ("polylens.geometry.programs", "polylens.geometry.sampling", "polylens.geometry.volume")
+ALSO = (*GEOMETRY, "polylens.zoo", "polylens.data", "polylens.report")  # public modules beside the names of __all__
 
 
 def copy() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 import torch
 
@@ -17,6 +19,7 @@ piecewise_linear = each(EXACT)
 continuous = each([case for case in EXACT if case.name not in {"threshold", "shrinks"}])
 
 
+@cache
 def boxed(case: Case) -> tuple[Network, Region, Facets]:
     """Return a region within a box and its facets."""
     _, net = loaded(case)

@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from polylens import Network, affine_map, dense, load, patterns, zoo
+from polylens import Network, Polytope, affine_map, dense, facets, load, nearest_boundary, patterns, region, zoo
 from polylens._files import write_atomically, write_directory_atomically
 from polylens.data import Data
 from polylens.errors import FileError, InputError, ShapeError
+from polylens.geometry import chebyshev_ball
 from polylens.report import SECTIONS, Section, Subject, Table, examine, write_report
 from polylens.report.section import number, plain
+from polylens.report.singular import singular_values
 
 RANDOM = torch.Generator().manual_seed(0)
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -81,7 +83,8 @@ def test_the_page_is_whole_and_refers_to_nothing_outside(folder: Path) -> None:
 
 def test_each_figure_is_there_as_png_and_svg(folder: Path) -> None:
     names = {p.stem for p in (folder / "figures").iterdir()}
-    assert names == {"units", "frequencies", "classifiers", "misclassified", "singular_values"}
+    regions = {"boundary_distances", "across"}
+    assert names == {"units", "frequencies", "classifiers", "misclassified", "singular_values"} | regions
     for name in names:
         assert (folder / "figures" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
         assert "</svg>" in (folder / "figures" / f"{name}.svg").read_text()
@@ -143,11 +146,23 @@ def test_unusual_networks_get_a_page_too(case: str, tmp_path: Path) -> None:
     assert ("first-order" in text) == (not net.is_piecewise_linear)
 
 
+def test_the_numbers_of_regions_are_those_of_the_api(folder: Path, net: Network, data: Data) -> None:
+    found = json.loads((folder / "report.json").read_text())["sections"]["regions"]
+    assert found["measured"] == len(data)
+    assert found["median"] == pytest.approx(float(nearest_boundary(net, data.inputs).distance.median()))
+    low, high, size = float(data.inputs.min()), float(data.inputs.max()), data.inputs[0].numel()
+    for row in found["examples"][:3]:
+        here = region(net, data.inputs[row["index"]], domain=Polytope.box([low] * size, [high] * size))
+        assert row["num_facets"] == facets(here.polytope).num_facets
+        assert row["inradius"] == pytest.approx(chebyshev_ball(here.polytope).radius)
+        assert row["boundary_distance"] == pytest.approx(here.nearest[0])
+
+
 def test_maps_too_large_to_hold_are_left_out_in_words() -> None:
     net = dense([(rand(20, 900), None), (rand(8000, 20), None)])  # 58 MB of weights for each example
     subject = examine(net, Data(rand(12, 900), None, "d"))
     assert set(subject.units.tolist()) == {c for e in subject.examples for c in e.classes}
-    assert "too many to hold" in SECTIONS[-1](subject).paragraphs[0]
+    assert "too many to hold" in singular_values(subject).paragraphs[0]
     assert subject.exactness.nearby <= 1e-12 * subject.exactness.scale
 
 

@@ -19,7 +19,9 @@ from .subject import Subject
 
 _NAME, _TITLE = "regions", "How large the linear regions are"
 _SHOWN = 6  # examples looked at closely
-_ENTRIES = 30_000  # rows x inputs up to which the facets of an example are searched for
+_FACET_ENTRIES = 30_000  # rows x inputs up to which the facets of an example are searched for
+_BALL_ENTRIES = 2_000_000  # and up to which its inradius is
+_MOST_ENTRIES = 100_000_000  # units x inputs beyond which the hyperplanes of one input are too many to hold
 _WORK = 2_000_000_000  # multiplications times inputs spent on distances, which bounds how many inputs are measured
 
 
@@ -36,11 +38,19 @@ def regions(subject: Subject) -> Section:
     if not net.is_piecewise_linear or not net.num_units:
         why = "smooth networks have no linear regions" if not net.is_piecewise_linear else "without units there is one region"
         return Section(_NAME, _TITLE, (f"Nothing to measure here: {why}.",), data={"examples": []})
+    if subject.net.num_units * inputs[0].numel() > _MOST_ENTRIES:
+        text = (
+            f"The hyperplanes of {net.num_units:,} units on {inputs[0].numel():,} inputs are too many to hold; left out here."
+        )
+        return Section(_NAME, _TITLE, (text,), data={"examples": []})
     measured = inputs[: _affordable(subject)]
     near = nearest_boundary(net, measured)
-    domain = _domain(inputs)
-    looks = [_look(subject, i, domain) for i in range(min(_SHOWN, len(subject.examples)))]
     distances = near.distance[torch.isfinite(near.distance)]
+    if not len(distances):
+        return Section(_NAME, _TITLE, ("No unit ever changes its piece: there is one region.",), data={"examples": []})
+    domain = _domain(inputs)
+    looked = [_look(subject, i, domain) for i in range(min(_SHOWN, len(subject.examples)))]
+    looks = [look for look in looked if look is not None]
     lead = (
         "A linear region is the set of inputs with one activation pattern: on it the network is one affine map. The histogram"
         " shows how far inputs are from the boundary of theirs; nothing that moves an input by less changes its map."
@@ -55,7 +65,7 @@ def regions(subject: Subject) -> Section:
         ("largest", number(float(distances.max()))),
         ("inputs measured", f"{len(measured):,}"),
     )
-    figures = (_histogram(distances), _pictures(subject, looks))
+    figures = (_histogram(distances), *([_pictures(subject, looks)] if looks else []))
     data = {"measured": len(measured), "median": float(distances.median()), "examples": [look.row for look in looks]}
     return Section(_NAME, _TITLE, (lead, compare), facts, figures, (_table(looks), _layers(near)), data)
 
@@ -72,28 +82,27 @@ def _domain(inputs: Tensor) -> Polytope:
     return Polytope.box([low] * size, [high] * size)
 
 
-def _look(subject: Subject, i: int, domain: Polytope) -> _Look:
+def _look(subject: Subject, i: int, domain: Polytope) -> _Look | None:
+    """Return an example's region in numbers, None where no unit ever changes its piece."""
     e = subject.examples[i]
     x = subject.data.inputs[e.index].double()
+    near = nearest_boundary(subject.net, x)
+    if not math.isfinite(float(near.distance)):
+        return None
     here = region(subject.net, x)
     bounded = here.polytope & domain
-    near = here.polytope.distance_to_boundary(x.reshape(-1))
-    row = int(near.row)
-    normal = here.polytope.matrix[row] / here.polytope.matrix[row].norm()
-    origin = here.polytope.origins[row]
-    ball = chebyshev_ball(bounded)
-    small = len(bounded) * bounded.dim <= _ENTRIES
-    found = facets(bounded) if small else None
+    entries = len(bounded) * bounded.dim
+    found = facets(bounded) if entries <= _FACET_ENTRIES else None
     numbers = {
         "index": e.index,
         "rows": len(bounded),
         "num_facets": None if found is None or not found.complete else found.num_facets,
-        "inradius": float(ball.radius),
+        "inradius": chebyshev_ball(bounded).radius if entries <= _BALL_ENTRIES else None,
         "boundary_distance": float(near.distance),
-        "boundary_unit": origin._asdict(),
+        "boundary_unit": {"name": near.names[int(near.layer)], "unit": int(near.unit), "piece": int(near.piece)},
         "active_units": here.num_active,
     }
-    return _Look(numbers, (x.reshape(-1) + near.distance * normal).reshape(x.shape))
+    return _Look(numbers, x + near.distance.reshape(()) * near.normal[0])
 
 
 def _table(looks: list[_Look]) -> Table:
