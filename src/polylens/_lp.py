@@ -310,18 +310,34 @@ def deepest(matrix: Tensor, bound: Tensor, *, accuracy: float) -> Deepest | None
     below 0 its multipliers are Farkas's. A row of zeros has no distance; its bound counts as one.
     """
     proofs = Proofs(matrix.numpy(), bound.numpy(), accuracy)
-    dim = matrix.shape[1]
+    sides = torch.nonzero((matrix != 0).sum(1) == 1).reshape(-1)
+    return (_deepest(matrix, bound, sides, proofs) if len(sides) else None) or _deepest(matrix, bound, None, proofs)
+
+
+def _deepest(matrix: Tensor, bound: Tensor, sides: Tensor | None, proofs: Proofs) -> Deepest | None:
+    """Solve for the deepest point; with `sides`, under r >= 0 and those rows as bounds of variables.
+
+    For r >= 0 they follow from the rows with r in them and change nothing but the time: a box of 784 dimensions takes half
+    a second with them and minutes without. An empty polytope has no such point, and is left to the plain program.
+    """
+    rows, dim = matrix.shape
     weight = torch.from_numpy(np.where(proofs.norms > 0, proofs.norms, 1.0))
-    cap = torch.zeros(1, dim + 1, dtype=torch.float64)
-    cap[0, -1] = 1.0
-    lifted = LinearProgram(
-        torch.cat([torch.cat([matrix, weight[:, None]], 1), cap]),
-        torch.cat([bound, torch.tensor([proofs.length], dtype=torch.float64)]),
+    depth = torch.zeros(1, dim + 1, dtype=torch.float64)
+    depth[0, -1] = 1.0
+    parts, limits = (
+        [torch.cat([matrix, weight[:, None]], 1), depth],
+        [bound, torch.tensor([proofs.length], dtype=torch.float64)],
     )
-    found = lifted.optimum(cap[0].numpy())
+    if sides is not None:
+        parts += [torch.cat([matrix[sides], torch.zeros(len(sides), 1, dtype=torch.float64)], 1), -depth]
+        limits += [bound[sides], torch.zeros(1, dtype=torch.float64)]
+    found = LinearProgram(torch.cat(parts), torch.cat(limits)).optimum(depth[0].numpy())
     if found is None or found.point is None or found.multipliers is None:
         return None
-    point, y = found.point[:-1], found.multipliers[:-1]
+    point, y = found.point[:-1], found.multipliers[:rows].clone()
+    if sides is not None:
+        y[sides] += found.multipliers[rows + 1 : rows + 1 + len(sides)]
+        return Deepest(point, found.value, y, False) if proofs.feasible(point.numpy()) else None
     empty = proofs.empty(y.numpy())
     return Deepest(point, found.value, y, empty) if empty or proofs.feasible(point.numpy()) else None
 

@@ -20,7 +20,7 @@ from .subject import Subject
 _NAME, _TITLE = "regions", "How large the linear regions are"
 _SHOWN = 6  # examples looked at closely
 _FACET_ENTRIES = 30_000  # rows x inputs up to which the facets of an example are searched for
-_BALL_ENTRIES = 2_000_000  # and up to which its inradius is
+_BALL_ENTRIES = 200_000  # and up to which its inradius is
 _MOST_ENTRIES = 100_000_000  # units x inputs beyond which the hyperplanes of one input are too many to hold
 _WORK = 2_000_000_000  # multiplications times inputs spent on distances, which bounds how many inputs are measured
 
