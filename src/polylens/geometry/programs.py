@@ -145,7 +145,8 @@ def chebyshev_ball(p: Polytope, *, tolerance: Tolerance = TOLERANCE) -> Ball:
 
     Raises: GeometryError for an empty polytope.
 
-    Algorithm: one linear program, max r subject to A x + |a_i| r <= b.
+    Algorithm: one linear program, max r subject to A x + |a_i| r <= b, with r bounded where it has a bound; a second one
+    without a bound on r where the first one meets it.
 
     References: Boyd and Vandenberghe, Convex Optimization (2004), section 4.3.1.
 
@@ -154,6 +155,10 @@ def chebyshev_ball(p: Polytope, *, tolerance: Tolerance = TOLERANCE) -> Ball:
     >>> chebyshev_ball(Polytope.box([0, 0], [2, 0])).radius
     0.0
     """
+    deep = _deepest(p, tolerance)
+    length = proofs_of(p, tolerance).length
+    if deep is not None and accuracy_of(tolerance) * length < deep.depth < length / 2:  # neither flat nor at its cap
+        return Ball(deep.point, deep.depth, deep.multipliers)
     norms = torch.linalg.vector_norm(p.matrix, dim=1, keepdim=True)
     program = LinearProgram(torch.cat([p.matrix, norms], 1), p.bound, tolerance=tolerance)
     found = program.maximise(_unit(p.dim, p.dim + 1))

@@ -20,9 +20,10 @@ from .subject import Subject
 _NAME, _TITLE = "regions", "How large the linear regions are"
 _SHOWN = 6  # examples looked at closely
 _FACET_ENTRIES = 30_000  # rows x inputs up to which the facets of an example are searched for
-_BALL_ENTRIES = 200_000  # and up to which its inradius is
+_BALL_ENTRIES = 2_000_000  # and up to which its inradius is
 _MOST_ENTRIES = 100_000_000  # units x inputs beyond which the hyperplanes of one input are too many to hold
-_WORK = 2_000_000_000  # multiplications times inputs spent on distances, which bounds how many inputs are measured
+_WORK = 30_000_000_000  # multiplications spent on distances, which bounds how many inputs are measured
+_FEW, _FEW_ENTRIES = 2, 5_000_000  # examples looked at where units x inputs are more than this
 
 
 class _Look(NamedTuple):
@@ -49,7 +50,7 @@ def regions(subject: Subject) -> Section:
     if not len(distances):
         return Section(_NAME, _TITLE, ("No unit ever changes its piece: there is one region.",), data={"examples": []})
     domain = _domain(inputs)
-    looked = [_look(subject, i, domain) for i in range(min(_SHOWN, len(subject.examples)))]
+    looked = [_look(subject, i, domain) for i in range(min(_looked(subject), len(subject.examples)))]
     looks = [look for look in looked if look is not None]
     lead = (
         "A linear region is the set of inputs with one activation pattern: on it the network is one affine map. The histogram"
@@ -70,10 +71,15 @@ def regions(subject: Subject) -> Section:
     return Section(_NAME, _TITLE, (lead, compare), facts, figures, (_table(looks), _layers(near)), data)
 
 
+def _looked(subject: Subject) -> int:
+    large = subject.net.num_units * subject.data.inputs[0].numel() > _FEW_ENTRIES
+    return _FEW if large else _SHOWN
+
+
 def _affordable(subject: Subject) -> int:
     net = subject.net
     one = sum(n.step.multiply_adds([net.shape_of(i) for i in n.inputs], n.shape) for n in net.nodes)
-    return max(_SHOWN, min(len(subject.data.inputs), _WORK * 100 // max(1, one * math.prod(net.input_shape))))
+    return max(_looked(subject), min(len(subject.data.inputs), _WORK // max(1, one * math.prod(net.input_shape))))
 
 
 def _domain(inputs: Tensor) -> Polytope:
