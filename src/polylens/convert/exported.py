@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 import torch
 
-from ..errors import FileError, UnsafeFileError
+from ..errors import FileError, PolylensError, UnsafeFileError
 from ..network import Network
 from .factory import load_tensors
 from .module import from_exported
@@ -52,9 +52,9 @@ def read_pt2(path: Path) -> Network:
     try:
         program = torch.export.load(io.BytesIO(safe))
         return from_exported(program, path.name)
+    except PolylensError:
+        raise
     except (AssertionError, KeyError, AttributeError, TypeError, IndexError, RuntimeError) as error:
-        if isinstance(error, NotImplementedError):
-            raise
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise FileError(
             f"{path}: expected a program saved by torch.export.save with this or an older PyTorch; {line}"
