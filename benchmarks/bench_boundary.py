@@ -29,11 +29,12 @@ def main() -> None:
         assert abs(float(found.distance[i]) - distance) <= 1e-9 * (1 + distance)
         assert unit is not None
         assert (found.names[found.layer[i]], int(found.unit[i]), int(found.piece[i])) == unit
-    figures = measured(
-        lambda: nearest_boundary(net, x, batch_size=CHUNK),
-        lambda: [affine_maps(net, part) for part in x.split(CHUNK)],
-        repeats=3,
-    )
+
+    def all_maps() -> None:
+        for part in x.split(CHUNK):
+            affine_maps(net, part)
+
+    figures = measured(lambda: nearest_boundary(net, x, batch_size=CHUNK), all_maps, repeats=3)
     report("boundary", images=len(x), units=net.num_units, against_maps=figures, median=float(torch.median(found.distance)))
 
 
