@@ -104,6 +104,20 @@ def test_a_bound_can_be_moved_and_put_back(row: int) -> None:
     assert lp.maximise(c).value == pytest.approx(before)
 
 
+@pytest.mark.parametrize("seed", [11, 15, 25, 37])
+def test_a_side_that_was_taken_away_leaves_the_optimum_provable(seed: int) -> None:
+    # a box with cuts, one side of it removed: rounding leaves reduced costs of 1e-17 that point to that side
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(60):
+        cuts = torch.randn(12, 6, generator=generator).double()
+        p = Polytope.box([-1.0] * 6, [1.0] * 6) & Polytope.of(cuts, torch.ones(12))
+        lp, removed = program(p), int(torch.randint(12, (1,), generator=generator))
+        lp.set_bound(removed, math.inf)
+        found = lp.maximise(cuts[0] + 0.3 * cuts[1])
+        assert found.status is Status.OPTIMAL
+        assert found.multipliers[removed] == 0
+
+
 def test_of_repeated_bounds_of_a_variable_the_tightest_counts() -> None:
     lp = LinearProgram(torch.tensor([[2.0], [1.0], [1.0]], dtype=torch.float64), vector(6, 5, 3))
     found = lp.maximise(vector(1))

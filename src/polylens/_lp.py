@@ -21,6 +21,8 @@ Array = NDArray[np.float64]
 
 # HiGHS's own accuracy; 1e-10 is the least that it takes
 SOLVER_ACCURACY = 1e-10
+# HiGHS leaves out entries of the matrix below this, the least that it takes; rows reach it with lengths of about 1
+SMALLEST_ENTRY = 1e-12
 # Solvers leave residues of about their own accuracy, far above rounding: proofs are held to this many roundings more
 SOLVER_FACTOR = 1024.0
 
@@ -126,10 +128,14 @@ class _Sides:
         return low, high
 
     def multipliers(self, bound: Array, reduced: Array) -> Array:
-        """Return the multipliers of these rows that make up the reduced costs: each on the tightest row of its side."""
+        """Return the multipliers of these rows that make up the reduced costs: each on the tightest row of its side.
+
+        A side whose bound is infinite is none: what reduced cost points there is rounding, which its multiplier would
+        turn into an infinite gap.
+        """
         at, found = bound[self.rows] / self.entries, np.zeros(len(self.rows))
         for sign in (1.0, -1.0):
-            side = np.flatnonzero((self.entries * sign > 0) & (reduced[self.columns] * sign > 0))
+            side = np.flatnonzero((self.entries * sign > 0) & (reduced[self.columns] * sign > 0) & np.isfinite(at))
             order = side[np.argsort(at[side] * sign, kind="stable")]
             _, first = np.unique(self.columns[order], return_index=True)
             tightest = order[first]
@@ -153,7 +159,7 @@ class _Solver:
             "parallel": "off",
             "primal_feasibility_tolerance": SOLVER_ACCURACY,
             "dual_feasibility_tolerance": SOLVER_ACCURACY,
-            "small_matrix_value": 1e-12,
+            "small_matrix_value": SMALLEST_ENTRY,
         }
         for name, value in options.items():
             self._highs.setOptionValue(name, value)
@@ -349,6 +355,6 @@ def _power(sizes: Array) -> Array:
 
 def _length(norms: Array, bound: Array) -> float:
     """Return the size of the coordinates where the rows lie: the median distance of hyperplanes from 0, as a power of two."""
-    kept = (norms > 0) & (bound != 0)
+    kept = (norms > 0) & (bound != 0) & np.isfinite(bound)
     distances = np.abs(bound[kept]) / norms[kept]
     return float(_power(np.array([np.median(distances)]))[0]) if len(distances) else 1.0
