@@ -196,9 +196,40 @@ def test_equalities_that_only_show_within_a_flat_are_found_and_proven() -> None:
     assert hull.dimension == 0
     assert hull.equalities.tolist() == [0, 1, 2, 3, 4, 5]
     proof = hull.multipliers
-    assert (proof >= 0).all()
+    assert (proof[:6] > 0).all()
+    assert proof[6] == 0
     assert (proof @ p.matrix).abs().max() < CLOSE
-    assert torch.linalg.matrix_rank(p.matrix[proof > 0]) == 3
+
+
+@st.composite
+def flat_polytopes(draw: st.DrawFn) -> tuple[Polytope, torch.Tensor]:
+    """Integer rows that hold at the origin, most with equality: {x : A x <= b}, b >= 0, within a drawn flat through it."""
+    dim, numbers = draw(st.integers(1, 4)), st.integers(-2, 2)
+    row = st.lists(numbers, min_size=dim, max_size=dim)
+    flat = torch.tensor(draw(st.lists(row, min_size=1, max_size=3)), dtype=torch.float64)
+    mixes = draw(st.lists(st.lists(numbers, min_size=len(flat), max_size=len(flat)), max_size=3))
+    spanned = torch.tensor(mixes, dtype=torch.float64).reshape(-1, len(flat)) @ flat
+    cuts = torch.tensor(draw(st.lists(row, max_size=3)), dtype=torch.float64).reshape(-1, dim)
+    sides = draw(st.lists(st.integers(0, 1), min_size=len(cuts), max_size=len(cuts)))
+    p = Polytope.of(torch.cat([flat, -flat, spanned, cuts]), [0.0] * (2 * len(flat) + len(spanned)) + [float(v) for v in sides])
+    shift = torch.tensor(draw(st.lists(numbers, min_size=dim, max_size=dim)), dtype=torch.float64)
+    return Polytope.of(p.matrix, p.bound + p.matrix @ shift), shift
+
+
+@settings(max_examples=80, deadline=None)
+@given(flat_polytopes())
+def test_the_multipliers_of_an_affine_hull_are_positive_on_its_equalities_and_nowhere_else(
+    drawn: tuple[Polytope, torch.Tensor],
+) -> None:
+    p, inside = drawn
+    hull = affine_hull(p)
+    named = torch.zeros(len(p), dtype=torch.bool)
+    named[hull.equalities] = True
+    named &= p.matrix.any(1)
+    y = torch.zeros(len(p)).double() if hull.multipliers is None else hull.multipliers
+    assert torch.equal(y > 0, named)
+    assert (y @ p.matrix).abs().max() <= CLOSE * max(1.0, float(y.sum()))
+    assert abs(float(y @ p.slack(inside))) <= CLOSE * max(1.0, float(y.sum()))
 
 
 def test_a_thin_polytope_is_not_a_flat_one() -> None:

@@ -82,8 +82,8 @@ class Bounds(NamedTuple):
 class AffineHull(Answer):
     """The least flat that holds a polytope: `point` (dim,) in the relative interior, orthonormal `basis` (dim, k).
 
-    `equalities` are the rows that hold with equality everywhere. `multipliers` y (rows,) >= 0 with A^T y = 0 and b.y = 0 prove
-    it: rows with y > 0 are equalities, and the others' equations follow from these. None where none but rows of zeros are.
+    `equalities` are the rows that hold with equality everywhere. `multipliers` y (rows,) with A^T y = 0 and b.y = 0 prove it:
+    positive on the equalities, rows of zeros aside, and 0 elsewhere. None where none but rows of zeros are.
     """
 
     point: Tensor
@@ -361,7 +361,7 @@ def _flat_hull(p: Polytope, point: Tensor, tolerance: Tolerance) -> AffineHull:
     proofs = proofs_of(p, tolerance)
     a, b = _unit_rows(p)
     rounding = proofs.accuracy * (proofs.length + float(torch.linalg.vector_norm(point)))
-    held, y = ~p.matrix.any(1), torch.zeros(len(p), dtype=torch.float64)
+    held, y = torch.zeros(len(p), dtype=torch.bool), torch.zeros(len(p), dtype=torch.float64)
     basis = torch.eye(p.dim, dtype=torch.float64)
     for _ in range(p.dim + 1):
         slack = b - a @ point
@@ -371,7 +371,9 @@ def _flat_hull(p: Polytope, point: Tensor, tolerance: Tolerance) -> AffineHull:
         if deep is None or deep.is_empty:
             refuse_undecided("affine_hull")
         if deep.depth > rounding or basis.shape[1] == 0:
-            return _proven(p, AffineHull(point + basis @ deep.point, basis, _equalities(slack, live, rounding), y), proofs)
+            equal = ~live & (slack.abs() <= rounding)
+            y = _completed(a, equal, held, y)
+            return _proven(p, AffineHull(point + basis @ deep.point, basis, torch.nonzero(equal).reshape(-1), y), proofs)
         force = torch.zeros(len(p), dtype=torch.float64)
         force[live] = deep.multipliers
         y = _balanced(a, force, held, y)
@@ -381,8 +383,14 @@ def _flat_hull(p: Polytope, point: Tensor, tolerance: Tolerance) -> AffineHull:
     refuse_undecided("affine_hull")
 
 
-def _equalities(slack: Tensor, live: Tensor, rounding: float) -> Tensor:
-    return torch.nonzero(~live & (slack.abs() <= rounding)).reshape(-1)
+def _completed(a: Tensor, equal: Tensor, held: Tensor, y: Tensor) -> Tensor:
+    """Return multipliers positive on all `equal` rows but those of zeros, from `y`, positive on the `held` ones that span them.
+
+    They exist by strict complementarity; a row in the span of the held ones takes what balances it from these.
+    """
+    named = equal & a.any(1)
+    y = torch.where(named, y, 0.0)
+    return _balanced(a, (named & (y == 0)).double(), held, y)
 
 
 def _balanced(a: Tensor, force: Tensor, held: Tensor, y: Tensor) -> Tensor:
