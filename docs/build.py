@@ -17,7 +17,7 @@ API_HEAD = """# API
 Everything that `polylens.__all__` exports, module by module; this page is written from it. Other modules are reached by
 their own name.
 """
-GEOMETRY = ("polylens.geometry.programs", "polylens.geometry.sampling", "polylens.geometry.volume")
+GEOMETRY = tuple(f"polylens.geometry.{name}" for name in ("programs", "flats", "boundedness", "center", "sampling", "volume"))
 ALSO = (*GEOMETRY, "polylens.zoo", "polylens.data", "polylens.report")  # public modules beside the names of __all__
 
 

@@ -44,7 +44,7 @@ FOLDERS: dict[str, tuple[set[str], ...]] = {
         {"arrays", "factory", "module", "onnx"},
         {"exported"},
     ),
-    "geometry": ({"_answers"}, {"programs"}, {"sampling"}, {"volume"}),
+    "geometry": ({"_answers"}, {"programs", "center"}, {"flats", "boundedness"}, {"sampling"}, {"volume"}),
     "report": (
         {"section"},
         {"subject"},

@@ -139,7 +139,7 @@ def test_tiny_and_huge_polytopes_are_solved_alike(scale: float) -> None:
     found = program(p).maximise(vector(1, 3))
     assert found.status is Status.OPTIMAL
     assert found.value == pytest.approx(6 * scale, rel=1e-9)
-    assert deepest(p.matrix, p.bound, accuracy=ACCURACY).depth > 0.1 * scale
+    assert deepest(p.matrix, p.bound).depth > 0.1 * scale
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-5, 1e8, 1e30])
@@ -196,7 +196,7 @@ def test_false_rays_and_false_farkas_multipliers_are_no_proofs() -> None:
 
 
 def test_the_deepest_point_of_an_empty_polytope_carries_its_proof() -> None:
-    deep = deepest(TWICE_OVER.matrix, TWICE_OVER.bound, accuracy=ACCURACY)
+    deep = deepest(TWICE_OVER.matrix, TWICE_OVER.bound)
     assert deep.depth == pytest.approx(-1 / (2 * math.sqrt(2)))
     assert proofs(TWICE_OVER).empty(deep.multipliers.numpy())
 

@@ -210,7 +210,8 @@ class LinearProgram:
     """
 
     def __init__(self, matrix: Tensor, bound: Tensor, *, tolerance: Tolerance | None = None) -> None:
-        self.accuracy = accuracy_of(tolerance or Tolerance())
+        self.tolerance = tolerance or Tolerance()
+        self.accuracy = accuracy_of(self.tolerance)
         self._matrix, self._bound = (v.detach().double().clone().numpy() for v in (matrix, bound))
         self._proofs = Proofs(self._matrix, self._bound, self.accuracy)
         self.length = self._proofs.length
@@ -270,7 +271,7 @@ class LinearProgram:
         """Return the proof that there is no optimum, from programs that have one whatever the polytope is."""
         kept = np.flatnonzero(self._bound < np.inf)
         rows, bounds = torch.from_numpy(self._matrix[kept]), torch.from_numpy(self._bound[kept])
-        deep = deepest(rows, bounds, accuracy=self.accuracy)
+        deep = deepest(rows, bounds, tolerance=self.tolerance)
         if deep is None:
             return None
         if deep.is_empty:
@@ -286,7 +287,7 @@ class LinearProgram:
         if size == 0:
             return None
         rows = torch.from_numpy(np.vstack([self._matrix[self._bound < np.inf], cost / size]))
-        cone = LinearProgram(rows, torch.cat([torch.zeros(len(rows) - 1), torch.ones(1)]).double())
+        cone = LinearProgram(rows, torch.cat([torch.zeros(len(rows) - 1), torch.ones(1)]).double(), tolerance=self.tolerance)
         found = cone.optimum(cost / size)
         if found is None or found.point is None or not self._proofs.ray(cost, found.point.numpy()):
             return None
@@ -309,24 +310,26 @@ class Deepest(NamedTuple):
     is_empty: bool
 
 
-def deepest(matrix: Tensor, bound: Tensor, *, accuracy: float) -> Deepest | None:
+def deepest(matrix: Tensor, bound: Tensor, *, tolerance: Tolerance | None = None) -> Deepest | None:
     """Return the point with the greatest least distance inside the rows, capped at the polytope's length; None: undecided.
 
     max r subject to A x + |a_i| r <= b and r <= length has an optimum for every A and b, empty, flat or unbounded; when r is
     below 0 its multipliers are Farkas's. A row of zeros has no distance; its bound counts as one.
     """
-    proofs = Proofs(matrix.numpy(), bound.numpy(), accuracy)
+    tolerance = tolerance or Tolerance()
     sides = torch.nonzero((matrix != 0).sum(1) == 1).reshape(-1)
-    return (_deepest(matrix, bound, sides, proofs) if len(sides) else None) or _deepest(matrix, bound, None, proofs)
+    found = _deepest(matrix, bound, sides, tolerance) if len(sides) else None
+    return found or _deepest(matrix, bound, None, tolerance)
 
 
-def _deepest(matrix: Tensor, bound: Tensor, sides: Tensor | None, proofs: Proofs) -> Deepest | None:
+def _deepest(matrix: Tensor, bound: Tensor, sides: Tensor | None, tolerance: Tolerance) -> Deepest | None:
     """Solve for the deepest point; with `sides`, under r >= 0 and those rows as bounds of variables.
 
     For r >= 0 they follow from the rows with r in them and change nothing but the time: a box of 784 dimensions takes half
     a second with them and minutes without. An empty polytope has no such point, and is left to the plain program.
     """
     rows, dim = matrix.shape
+    proofs = Proofs(matrix.numpy(), bound.numpy(), accuracy_of(tolerance))
     weight = torch.from_numpy(np.where(proofs.norms > 0, proofs.norms, 1.0))
     depth = torch.zeros(1, dim + 1, dtype=torch.float64)
     depth[0, -1] = 1.0
@@ -337,7 +340,7 @@ def _deepest(matrix: Tensor, bound: Tensor, sides: Tensor | None, proofs: Proofs
     if sides is not None:
         parts += [torch.cat([matrix[sides], torch.zeros(len(sides), 1, dtype=torch.float64)], 1), -depth]
         limits += [bound[sides], torch.zeros(1, dtype=torch.float64)]
-    found = LinearProgram(torch.cat(parts), torch.cat(limits)).optimum(depth[0].numpy())
+    found = LinearProgram(torch.cat(parts), torch.cat(limits), tolerance=tolerance).optimum(depth[0].numpy())
     if found is None or found.point is None or found.multipliers is None:
         return None
     point, y = found.point[:-1], found.multipliers[:rows].clone()

@@ -4,23 +4,10 @@ Empty, flat, unbounded and single-point polytopes and rows of zeros are normal i
 are verified before they are returned.
 """
 
-from .programs import (
-    AffineHull,
-    Ball,
-    Boundedness,
-    Bounds,
-    Emptiness,
-    Support,
-    affine_hull,
-    analytic_center,
-    bounding_box,
-    chebyshev_ball,
-    dimension,
-    is_bounded,
-    is_empty,
-    support,
-    width,
-)
+from .boundedness import Boundedness, is_bounded
+from .center import analytic_center
+from .flats import AffineHull, affine_hull, dimension
+from .programs import Ball, Bounds, Emptiness, Support, bounding_box, chebyshev_ball, is_empty, support, width
 from .sampling import Samples, sample
 from .volume import Volume, extreme_rays, vertices, volume
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any, NoReturn
 
+import torch
 from torch import Tensor
 
-from .._lp import Proofs, accuracy_of
+from .._lp import Deepest, Proofs, accuracy_of, deepest
 from .._types import Result, Status, Tolerance
 from ..errors import GeometryError
 from ..polytope import Polytope
@@ -45,3 +46,14 @@ def refuse_undecided(question: str) -> NoReturn:
 
 def proofs_of(p: Polytope, tolerance: Tolerance) -> Proofs:
     return Proofs(p.matrix.numpy(), p.bound.numpy(), accuracy_of(tolerance))
+
+
+def deepest_of(p: Polytope, tolerance: Tolerance) -> Deepest | None:
+    return deepest(p.matrix, p.bound, tolerance=tolerance)
+
+
+def unit_rows(p: Polytope) -> tuple[Tensor, Tensor]:
+    """Return matrix and bound with rows of length 1 (rows of zeros stay)."""
+    norms = torch.linalg.vector_norm(p.matrix, dim=1)
+    norms = torch.where(norms > 0, norms, 1.0)
+    return p.matrix / norms[:, None], p.bound / norms

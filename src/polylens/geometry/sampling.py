@@ -14,7 +14,10 @@ from .._walk import Walk
 from ..errors import GeometryError, InputError
 from ..polytope import Polytope
 from ._answers import TOLERANCE, Answer, refuse_undecided
-from .programs import AffineHull, affine_hull, analytic_center, barrier_of, chebyshev_ball, is_bounded
+from .boundedness import is_bounded
+from .center import analytic_center, barrier_of
+from .flats import AffineHull, affine_hull
+from .programs import chebyshev_ball
 
 # Chains that walk at once when there is no reason for another number
 CHAINS = 256

@@ -16,7 +16,8 @@ from .._walk import Walk
 from ..errors import GeometryError, InputError
 from ..polytope import Polytope
 from ._answers import TOLERANCE, Answer, proofs_of, refuse_undecided
-from .programs import affine_hull, dimension, is_bounded
+from .boundedness import is_bounded
+from .flats import affine_hull, dimension
 from .sampling import Rounded, Seed, default_burn_in, default_thinning, generator_of, rounded_at_center, whitened, within
 
 # Hulls beyond these take minutes or all memory: the number of vertices grows like rows ** (dim / 2)
