@@ -7,7 +7,7 @@ import torch
 
 from polylens import dense, first_boundary, nearest_boundary, patterns
 from polylens.errors import InputError, ShapeError, SmoothError
-from polylens.germ import gate_inputs, pattern_of, towards, walls_of
+from polylens.germ import towards, walls_of
 from polylens.linearise import affine_maps
 from registry import CASES, Case
 from test_laws import EXACT, each, loaded
@@ -67,10 +67,9 @@ def test_the_nearest_boundary_is_that_of_brute_force_over_all_rows(case: Case) -
     x = case.inputs(6, torch.float64, seed=5)
     found = nearest_boundary(net, x)
     maps = affine_maps(net, x)
-    pieces = {n.name: n.step.pieces(*v) for n, v in gate_inputs(net, x)}
     for i in range(len(x)):
         least, best = torch.inf, None
-        pattern = pattern_of(net, {name: p[i : i + 1] for name, p in pieces.items()})
+        pattern = patterns(net, x[i : i + 1])
         for node in net.nodes:
             if node.name not in maps:
                 continue

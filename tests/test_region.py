@@ -7,7 +7,7 @@ from functools import cache
 import pytest
 import torch
 
-from polylens import Network, Polytope, Region, dense, facets, neighbour, patterns, region, zoo
+from polylens import Network, Polytope, Region, dense, facets, nearest_boundary, neighbour, patterns, region, zoo
 from polylens.errors import GeometryError, InputError, ShapeError, SmoothError
 from polylens.facets import Facets
 from polylens.geometry import sample
@@ -37,6 +37,21 @@ def test_inputs_drawn_from_a_region_have_its_pattern_and_its_map(case: Case) -> 
     f = net(points).reshape(20, *net.output_shape)
     assert float((here.map(points) - f).abs().max()) <= 1e-9 * (1 + float(f.abs().max()))
     assert bool(here.polytope.contains(here.point.reshape(-1), 1e-12))
+
+
+@piecewise_linear
+def test_a_region_knows_its_nearest_boundary_as_the_batch_of_points_does(case: Case) -> None:
+    net, here, _ = boxed(case)
+    near = nearest_boundary(net, here.point)
+    distance, unit = here.nearest
+    if unit is None:
+        assert (distance, here.nearest_point) == (torch.inf, None)
+        assert near.distance.tolist() == [torch.inf]
+        return
+    assert distance == pytest.approx(float(near.distance), rel=1e-9, abs=1e-12)
+    assert torch.allclose(here.nearest_point, here.point + distance * near.normal[0], atol=1e-9)
+    row = next(r for r in range(len(here.polytope)) if here.polytope.origins[r] == unit)
+    assert float(here.polytope.slack(here.nearest_point.reshape(-1))[row]) == pytest.approx(0.0, abs=1e-9)
 
 
 @continuous

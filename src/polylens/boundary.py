@@ -17,8 +17,8 @@ from ._progress import progress
 from ._types import Result
 from .errors import InputError
 from .gates import Choice, Gate, Walls
-from .germ import Germ, exact, gate_inputs, one_point, towards, walls_of
-from .local import at_points, maps
+from .germ import Germ, exact, fixed_at, one_point, towards, walls_of
+from .local import maps
 from .network import Network, Node
 from .pattern import Patterns
 from .polytope import RowOrigin
@@ -175,9 +175,8 @@ def _nearest(net: Network, gates: list[Node], x: Tensor) -> tuple[Tensor, ...]:
     best: tuple[Tensor, ...] = (x.new_full((len(x),), math.inf), none, none, none, torch.zeros_like(x).flatten(1))
     if gates:
         values = [n.inputs[0] for n in gates]
-        local = at_points(net, x, max(values))
+        local, pieces = fixed_at(net, x, max(k for k, node in enumerate(net.nodes, 1) if isinstance(node.step, Choice)))
         found = maps(net, len(x), lambda _: local, dict.fromkeys(values), 1 << 62)
-        pieces = {n.name: cast(Choice, n.step).pieces(*v) for n, v in gate_inputs(net, x)}
         for k, node in enumerate(gates):
             weight, offset = found[node.inputs[0]]
             gap, unit, piece, normal = _nearest_wall(net, node, pieces[node.name], x, weight, offset)

@@ -16,7 +16,7 @@ from .errors import ShapeError, SmoothError
 from .gates import Choice, Walls
 from .network import Network, Node
 from .pattern import Patterns
-from .steps import Affine
+from .steps import Affine, LinearAt
 
 
 def exact(net: Network) -> Network:
@@ -36,11 +36,20 @@ def one_point(net: Network, x: ArrayLike, what: str = "point") -> Tensor:
     return finite(as_tensor(x, net.dtype, net.device), what)
 
 
-def gate_inputs(net: Network, x: Tensor) -> list[tuple[Node, list[Tensor]]]:
-    """Return every gate with its inputs on a batch."""
-    seen: list[tuple[Node, list[Tensor]]] = []
-    net.forward(x, lambda node, values: seen.append((node, values)) if isinstance(node.step, Choice) else None)
-    return seen
+def fixed_at(net: Network, x: Tensor, last: int) -> tuple[list[LinearAt], dict[str, Tensor]]:
+    """Return what every step up to value `last` is at each point of a batch, and the pieces of its gates: one forward pass."""
+    local, pieces = list[LinearAt](), dict[str, Tensor]()
+
+    def fix(node: Node, values: list[Tensor]) -> None:
+        if isinstance(node.step, Affine):
+            local.append(node.step)
+            return
+        step = cast(Choice, node.step)
+        pieces[node.name] = step.pieces(*values)
+        local.append(step.on(pieces[node.name], net.shape_of(node.inputs[0])))
+
+    net.forward(x, fix, last)
+    return local, pieces
 
 
 def pattern_of(net: Network, pieces: dict[str, Tensor]) -> Patterns:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast, final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -19,9 +19,8 @@ from ._types import Result
 from .affine import AffineMap
 from .errors import GeometryError, InputError
 from .facets import Facets, facets
-from .gates import Choice
-from .germ import exact, gate_inputs, one_point, pattern_of, towards, walls_of
-from .local import at_points, maps, on_patterns
+from .germ import exact, fixed_at, one_point, pattern_of, towards, walls_of
+from .local import maps, on_patterns
 from .network import Network, Node
 from .pattern import Patterns
 from .polytope import DOMAIN, Origins, Polytope, RowOrigin
@@ -53,10 +52,23 @@ class Region(Result):
     @property
     def nearest(self) -> tuple[float, RowOrigin | None]:
         """The distance from the point to the nearest wall of a unit, and whose it is; the domain's sides do not count."""
+        distance, row = self._nearest_row()
+        return distance, None if row is None else self.polytope.origins[row]
+
+    @property
+    def nearest_point(self) -> Tensor | None:
+        """The point (*input_shape) on the nearest wall of a unit, straight across from `point`; None without walls."""
+        distance, row = self._nearest_row()
+        if row is None:
+            return None
+        normal = self.polytope.matrix[row] / torch.linalg.vector_norm(self.polytope.matrix[row])
+        return self.point.cpu() + distance * normal.reshape(self.point.shape)
+
+    def _nearest_row(self) -> tuple[float, int | None]:
         of_units = torch.nonzero(self.polytope.origins.layer != DOMAIN).reshape(-1)
         found = self.polytope.select(of_units).distance_to_boundary(self.point.reshape(-1))
         row = int(found.row)
-        return float(found.distance), self.polytope.origins[int(of_units[row])] if row >= 0 else None
+        return float(found.distance), int(of_units[row]) if row >= 0 else None
 
     def __repr__(self) -> str:
         return f"Region({self.num_active} of {self.network.num_units} units active, {len(self.polytope)} rows)"
@@ -115,9 +127,8 @@ def region(net: Network, x: ArrayLike, *, domain: Polytope | None = None, layers
     point = one_point(net, x)
     if domain is not None and not bool(domain.contains(point.reshape(-1), 1e-9)):
         raise InputError("region: expected a point inside the domain; move the point or widen the domain")
-    local = at_points(net, point[None], len(net.nodes))
-    pattern = pattern_of(net, {n.name: cast(Choice, n.step).pieces(*v) for n, v in gate_inputs(net, point[None])})
-    return _region(net, point, pattern, local, domain, _layers(net, layers))
+    local, pieces = fixed_at(net, point[None], len(net.nodes))
+    return _region(net, point, pattern_of(net, pieces), local, domain, _layers(net, layers))
 
 
 def neighbour(of: Region, facet: int, found: Facets | None = None) -> Region:

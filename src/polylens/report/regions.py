@@ -92,10 +92,11 @@ def _look(subject: Subject, i: int, domain: Polytope) -> _Look | None:
     """Return an example's region in numbers, None where no unit ever changes its piece."""
     e = subject.examples[i]
     x = subject.data.inputs[e.index].double()
-    near = nearest_boundary(subject.net, x)
-    if not math.isfinite(float(near.distance)):
-        return None
     here = region(subject.net, x)
+    distance, unit = here.nearest
+    across = here.nearest_point
+    if unit is None or across is None:
+        return None
     bounded = here.polytope & domain
     entries = len(bounded) * bounded.dim
     found = facets(bounded) if entries <= _FACET_ENTRIES else None
@@ -104,11 +105,11 @@ def _look(subject: Subject, i: int, domain: Polytope) -> _Look | None:
         "rows": len(bounded),
         "num_facets": None if found is None or not found.complete else found.num_facets,
         "inradius": chebyshev_ball(bounded).radius if entries <= _BALL_ENTRIES else None,
-        "boundary_distance": float(near.distance),
-        "boundary_unit": {"name": near.names[int(near.layer)], "unit": int(near.unit), "piece": int(near.piece)},
+        "boundary_distance": distance,
+        "boundary_unit": unit._asdict(),
         "active_units": here.num_active,
     }
-    return _Look(numbers, x + near.distance.reshape(()) * near.normal[0])
+    return _Look(numbers, across)
 
 
 def _table(looks: list[_Look]) -> Table:
