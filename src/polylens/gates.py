@@ -67,8 +67,11 @@ class Choice(Step):
         """Return the inequalities on the input of one sample that hold on the given pieces (of one sample)."""
 
     @abstractmethod
-    def pieces_towards(self, z: Tensor, dz: Tensor, tol: float) -> Tensor:
-        """Return the pieces of one sample just behind z in the direction dz: what ties within `tol` goes by dz."""
+    def pieces_towards(self, z: Tensor, dz: Tensor, tol: Tensor | float) -> Tensor:
+        """Return the pieces of one sample just behind z in the direction dz: what ties goes by dz.
+
+        Entries of z are known up to `tol`, one number for all or one for each.
+        """
 
 
 @final
@@ -141,7 +144,7 @@ class Gate(Choice):
         lower = Walls(units, none, units, -limits[(piece - 1).clamp(min=0), units], piece - 1)
         return Walls(*(torch.cat([u[above], v[below]]) for u, v in zip(upper, lower, strict=True)))
 
-    def pieces_towards(self, z: Tensor, dz: Tensor, tol: float) -> Tensor:
+    def pieces_towards(self, z: Tensor, dz: Tensor, tol: Tensor | float) -> Tensor:
         ahead = torch.stack([dz >= 0 if k in self.inclusive else dz > 0 for k in range(len(self.breakpoints))])
         gap = z - self.breakpoints.expand(len(self.breakpoints), *z.shape)
         return ((gap > tol) | ((gap >= -tol) & ahead)).sum(0)
@@ -206,11 +209,12 @@ class MaxGate(Choice):
         plus, minus = sides if self.largest else sides[::-1]
         return Walls(unit, plus, minus, torch.zeros(len(unit), dtype=torch.float64, device=table.device), rival)
 
-    def pieces_towards(self, z: Tensor, dz: Tensor, tol: float) -> Tensor:
+    def pieces_towards(self, z: Tensor, dz: Tensor, tol: Tensor | float) -> Tensor:
         table, sign = self.candidates(tuple(z.shape)).to(z.device), 1.0 if self.largest else -1.0
         value, speed = (sign * t.reshape(-1)[table] for t in (z, dz))
+        room = torch.as_tensor(tol, dtype=z.dtype, device=z.device).expand(z.shape).reshape(-1)[table]
         value = torch.where(table >= 0, value, -torch.inf)
-        leads = value >= value.amax(1, keepdim=True) - tol
+        leads = value + room >= (value - room).amax(1, keepdim=True)
         winner = torch.where(leads, speed, -torch.inf).max(1).indices
         return winner.reshape(self.apply(z[None]).shape[1:])
 
