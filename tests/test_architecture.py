@@ -17,16 +17,17 @@ PACKAGE = ROOT / "src" / "polylens"
 
 # An import points to a lower layer only; modules of one layer are peers. A folder is one module.
 LAYERS: tuple[set[str], ...] = (
-    {"errors", "_progress", "_types"},
-    {"_barrier", "_certify", "_check", "_files", "_hull", "_lp", "_walk"},
-    {"affine", "pattern", "polytope", "steps"},
-    {"gates", "geometry"},
-    {"_flat", "smooth"},
+    {"_cut", "errors", "_progress", "_types"},
+    {"_barrier", "_certify", "_check", "_cut_max", "_files", "_hull", "_lp", "_measure", "_walk"},
+    {"_workspace", "affine", "pattern", "polytope", "steps"},
+    {"cells", "gates", "geometry"},
+    {"_flat", "domain", "smooth"},
     {"_verdicts", "network"},
-    {"_decide", "local"},
+    {"_decide", "_rounding", "_stages", "local"},
     {"facets", "germ", "linearise"},
-    {"boundary", "convert", "data", "region"},
-    {"explore"},
+    {"_engine", "boundary", "convert", "data", "region"},
+    {"explore", "subdivision"},
+    {"complex"},
     {"zoo"},
     {"plotting"},
     {"report"},
@@ -64,6 +65,7 @@ DOORS: dict[str, set[str]] = {
     "tqdm": {"_progress"},
     "highspy": {"_lp"},
     "scipy": {"_hull"},
+    "numba": {"_cut"},
 }
 DISTRIBUTIONS = {"sklearn": "scikit-learn"}
 PARTS = {"google": "onnx"}  # protobuf, whose errors onnx lets through
