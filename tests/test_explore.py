@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -56,8 +58,67 @@ def test_seeds_and_generators_repeat() -> None:
 def test_unbounded_regions_have_infinite_widths() -> None:
     net = dense([([[1.0, 0.0]], [0.0]), ([[1.0]], None)])
     found = explore(region(net, torch.tensor([1.0, 0.0])), rounds=10)
-    assert found.inradius == torch.inf
+    assert found.inradius == found.volume == torch.inf
+    assert set(found.widths) == {torch.inf}
+    assert found.missing == {}
+
+
+def test_a_strip_has_a_largest_ball_and_yet_infinite_widths() -> None:
+    strip = dense([([[1.0, 0.0], [-1.0, 0.0]], [0.0, 2.0]), ([[1.0, 1.0]], None)])
+    found = explore(region(strip, torch.tensor([0.5, 0.0])), rounds=10)
+    assert found.inradius == pytest.approx(1.0)
+    assert found.volume == torch.inf
     assert torch.inf in found.widths
+
+
+def test_the_volume_is_exact_in_low_dimension_and_missing_with_its_reason_beyond() -> None:
+    assert explore(square(), rounds=5).volume == pytest.approx(4.0)
+    net = dense([(torch.eye(9), torch.ones(9)), (torch.ones(1, 9), None)])
+    found = explore(region(net, torch.zeros(9), domain=Polytope.box([-1.0] * 9, [1.0] * 9)), rounds=5)
+    assert found.volume is None
+    assert "dimension 7" in found.missing["volume"]
+    assert "dimension 7" in found.summary()
+    assert found.to_dict()["missing"] == found.missing
+    assert None not in found.widths
+    assert found.inradius == pytest.approx(1.0)
+
+
+def test_what_the_solver_cannot_settle_is_missing_and_not_infinite() -> None:
+    a, b = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]]), [1.0, -1.0 - 1e-6, 1.0, 1.0]
+    here = replace(square(), polytope=Polytope.of(a, b))  # empty, and no question about its size has an answer
+    found = explore(here, rounds=5)
+    assert found.inradius is None
+    assert set(found.widths) == {None}
+    assert {"inradius", "width 0", "width 1"} <= set(found.missing)
+    assert "no inradius" in found.summary()
+
+
+def test_the_final_noise_is_one_that_somebody_survived() -> None:
+    found = explore(square(), count=2, rounds=1, scale=100.0)
+    assert found.survivors == (0.0,)
+    assert found.final_scale is None
+    assert found.reach == 0.0
+    assert "survivors" in found.summary()
+    assert found.to_dict()["final_scale"] is None
+
+
+def test_the_last_crowd_that_survived_is_kept_when_later_rounds_kill_all() -> None:
+    for seed in range(20):
+        found = explore(square(), count=2, rounds=9, scale=4.0, generator=seed)
+        if found.final_scale is not None and found.survivors[-1] == 0:
+            assert found.reach > 0
+            assert found.final_scale == [s for s, kept in zip(found.scales, found.survivors, strict=True) if kept][-1]
+            return
+    pytest.fail("no seed ends in a round without survivors")
+
+
+def test_noise_cannot_stay_in_a_flat_set() -> None:
+    net = dense([([[1.0, 0.0]], [0.0]), ([[1.0]], None)])
+    flat = region(net, torch.tensor([0.5, 0.5]), domain=Polytope.box([0.0, 0.5], [1.0, 0.5]))
+    found = explore(flat, rounds=80)
+    assert found.final_scale is None
+    assert "flat" in found.summary()
+    assert found.inradius == found.volume == 0.0
 
 
 def test_what_makes_no_crowd_is_refused() -> None:

@@ -1,13 +1,16 @@
 """How large a region is: the noise sampler of the activation-pattern study beside exact lengths.
 
 The sampler walks a crowd of points by uniform noise, keeps those with the right pattern and widens or narrows the noise;
-its final scale is what that study reports. The exact figures need no sampling.
+its final scale is what that study reports. The exact figures need no sampling; one that is not to be had is None, and the
+result says why.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, final
 
 import torch
@@ -16,7 +19,7 @@ from torch import Tensor
 from ._progress import progress
 from ._types import Result
 from .errors import GeometryError, InputError
-from .geometry import chebyshev_ball, width
+from .geometry import chebyshev_ball, volume, width
 from .network import patterns
 from .region import Region
 
@@ -28,44 +31,68 @@ _CROWDED, _THINNED = 0.2, 0.1  # below this share of survivors the noise is halv
 class Exploration(Result):
     """What noise found in a region, and what is so.
 
-    Attributes: `points` (n, *input_shape), inputs with the region's pattern that the noise reached; `scales`, the noise
-    range of every round; `reach`, the largest distance of a point from the start; `inradius` of the polytope (infinite
-    if a ball of any size fits); `boundary_distance` from the start; `widths` between supporting hyperplanes along the
-    direction of each of the `directions` (k, *input_shape).
+    Attributes: `points` (n, *input_shape), the last crowd of inputs with the region's pattern (copies of the start when
+    no round had survivors); `scales`, the noise range of every round, and `survivors`, which share of its points kept
+    the pattern; `reach`, the largest distance of a point from the start; `boundary_distance` from the start.
+
+    Of the polytope: `inradius`, `volume` and the `widths` between supporting hyperplanes along the direction of each of the
+    `directions` (k, *input_shape), infinite where it is unbounded. None is what could not be had, and `missing` says why.
     """
 
     points: Tensor
     scales: tuple[float, ...]
+    survivors: tuple[float, ...]
     reach: float
-    inradius: float
     boundary_distance: float
-    widths: tuple[float, ...]
+    inradius: float | None
+    volume: float | None
+    widths: tuple[float | None, ...]
     directions: Tensor
+    missing: dict[str, str]
+
+    @property
+    def final_scale(self) -> float | None:
+        """The noise range of the last round that anybody survived, None where nobody ever did."""
+        return next((s for s, kept in zip(self.scales[::-1], self.survivors[::-1], strict=True) if kept > 0), None)
 
     def __repr__(self) -> str:
-        return f"Exploration({len(self.points)} points, final noise {self.scales[-1]:.3g}, inradius {self.inradius:.3g})"
+        return f"Exploration({len(self.points)} points, final noise {_text(self.final_scale)}, inradius {_text(self.inradius)})"
 
     def summary(self) -> str:
-        widths = ", ".join(f"{w:.4g}" for w in self.widths)
+        sizes = f"inradius {_text(self.inradius)}, volume {_text(self.volume)}, nearest boundary {self.boundary_distance:.4g}"
         return "\n".join(
             [
                 repr(self),
-                f"  noise: {len(self.scales)} rounds, final range {self.scales[-1]:.4g}, reached {self.reach:.4g} away",
-                f"  exact: inradius {self.inradius:.4g}, nearest boundary {self.boundary_distance:.4g}",
-                f"  exact widths along the noise's own main directions: {widths}",
+                f"  noise: {len(self.scales)} rounds, {self._noise()}",
+                f"  exact: {sizes}",
+                f"  exact widths along the noise's own main directions: {', '.join(map(_text, self.widths))}",
+                *(f"  no {what}: {why}" for what, why in self.missing.items()),
             ]
         )
+
+    def _noise(self) -> str:
+        if self.final_scale is None:
+            return f"none with survivors down to a range of {self.scales[-1]:.4g}: the region is thinner than that, or flat"
+        share = next(kept for kept in self.survivors[::-1] if kept > 0)
+        return f"final range {self.final_scale:.4g}, which {share:.0%} survived, reached {self.reach:.4g} away"
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "points": len(self.points),
             "scales": list(self.scales),
-            "final_scale": self.scales[-1],
+            "survivors": list(self.survivors),
+            "final_scale": self.final_scale,
             "reach": self.reach,
-            "inradius": self.inradius,
             "boundary_distance": self.boundary_distance,
+            "inradius": self.inradius,
+            "volume": self.volume,
             "widths": list(self.widths),
+            "missing": dict(self.missing),
         }
+
+
+def _text(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4g}"
 
 
 def explore(
@@ -78,7 +105,7 @@ def explore(
     generator: torch.Generator | int = 0,
     directions: int = 3,
 ) -> Exploration:
-    """Return how far noise gets inside a region, beside its exact inradius, boundary distance and widths.
+    """Return how far noise gets inside a region, beside its exact boundary distance, inradius, volume and widths.
 
     Args:
         of: a region of at least one unit; its domain, if any, confines the noise too.
@@ -94,8 +121,10 @@ def explore(
 
     Algorithm: the study's rules: the survivors of a round are those with the start's pattern; below a share of 20 % the
     noise is halved; the crowd is filled up with copies, and the 10 % with the least summed distance to the others are
-    dropped; when nobody survives, all start again. Each round is one forward pass of `count` points.
-    The inradius is one linear program, each width two.
+    dropped; when nobody survives, all start again, and the last crowd that did survive is returned. Noise that rounding
+    swallows, so that a coordinate stays as it was, is no noise, and nobody survives it. Each round is one forward pass of
+    `count` points. The inradius is one linear program, each width two; the volume is that of a hull, up to dimension 7,
+    where it may take half a minute. A region that holds balls of every size needs no more programs.
 
     References: Swiniarski, Bruna, Cho, Study on activation patterns, section 6 (the sampler).
 
@@ -112,34 +141,63 @@ def explore(
     if count < 2 or rounds < 1 or not scale > 0:
         raise InputError(f"explore: expected count >= 2, rounds >= 1, scale > 0; got {count}, {rounds}, {scale}")
     random = torch.Generator("cpu").manual_seed(generator) if isinstance(generator, int) else generator
-    points, scales = _walk(of, count, rounds, scale, tuple(layers or of.layers), random)
-    centred = (points - of.point).flatten(1)
+    crowd, scales, survivors = _walk(of, count, rounds, scale, tuple(layers or of.layers), random)
+    centred = (crowd - of.point).flatten(1)
     main = torch.linalg.svd(centred, full_matrices=False).Vh[:directions]
+    missing: dict[str, str] = {}
+    radius = _settled(missing, "inradius", lambda: chebyshev_ball(of.polytope).radius)
+    size, widths = _sizes(of, main, radius, missing)
     return Exploration(
-        points,
-        tuple(scales),
-        float(centred.norm(dim=1).max()),
-        chebyshev_ball(of.polytope).radius,
-        of.nearest[0],
-        tuple(_width(of, v) for v in main),
-        main.reshape(-1, *of.network.input_shape),
+        points=crowd,
+        scales=tuple(scales),
+        survivors=tuple(survivors),
+        reach=float(centred.norm(dim=1).max()),
+        boundary_distance=of.nearest[0],
+        inradius=radius,
+        volume=size,
+        widths=widths,
+        directions=main.reshape(-1, *of.network.input_shape),
+        missing=missing,
     )
+
+
+def _sizes(
+    of: Region, main: Tensor, radius: float | None, missing: dict[str, str]
+) -> tuple[float | None, tuple[float | None, ...]]:
+    """Return the volume, and the width along each direction; both are infinite where balls of every size fit."""
+    if radius == math.inf:
+        return math.inf, (math.inf,) * len(main)
+    size = _settled(missing, "volume", lambda: volume(of.polytope).value)
+    return size, tuple(_settled(missing, f"width {k}", partial(width, of.polytope, v)) for k, v in enumerate(main))
+
+
+def _settled(missing: dict[str, str], what: str, question: Callable[[], float]) -> float | None:
+    """Return the answer, or None and the reason in `missing` where the polytope has no answer that can be vouched for."""
+    try:
+        return float(question())
+    except GeometryError as error:
+        missing[what] = str(error)
+        return None
 
 
 def _walk(
     of: Region, count: int, rounds: int, scale: float, layers: tuple[str, ...], random: torch.Generator
-) -> tuple[Tensor, list[float]]:
+) -> tuple[Tensor, list[float], list[float]]:
+    """Return the last crowd that survived a round, the noise range of every round, and the share that survived it."""
     start = of.point.expand(count, *of.point.shape)
-    target, points, scales = of.pattern.layer(*layers), start, list[float]()
+    target, points, crowd = of.pattern.layer(*layers), start, start
+    scales, survivors = list[float](), list[float]()
     for _ in progress(range(rounds), rounds, "noise"):
         noise = (2 * torch.rand(points.shape, generator=random, dtype=points.dtype) - 1) * scale
         moved = points + noise
-        kept = moved[_stays(of, moved, layers, target)]
+        kept = moved[_stays(of, moved, layers, target) & (moved != points).flatten(1).all(1)]
         scales.append(scale)
+        survivors.append(len(kept) / len(points))
         if len(kept) < _CROWDED * len(points):
             scale /= 2
         points = _spread(_refilled(kept, count, random)) if len(kept) else start
-    return points, scales
+        crowd = points if len(kept) else crowd
+    return crowd, scales, survivors
 
 
 def _stays(of: Region, x: Tensor, layers: tuple[str, ...], target: Any) -> Tensor:
@@ -157,10 +215,3 @@ def _spread(points: Tensor) -> Tensor:
     """Drop the tenth of the points that lie closest to all others."""
     total = torch.cdist(points.flatten(1), points.flatten(1)).sum(1)
     return points[total.argsort(descending=True)[: len(points) - int(_THINNED * len(points))]]
-
-
-def _width(of: Region, direction: Tensor) -> float:
-    try:
-        return float(width(of.polytope, direction))
-    except GeometryError:
-        return float("inf")
