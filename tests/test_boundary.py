@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from polylens import dense, first_boundary, nearest_boundary, patterns
+from polylens import dense, first_boundary, load, nearest_boundary, patterns, region
 from polylens.errors import InputError, ShapeError, SmoothError
 from polylens.germ import towards, walls_of
 from polylens.linearise import affine_maps
@@ -110,6 +110,25 @@ def test_units_that_are_zero_all_along_the_ray_do_not_flicker() -> None:
     found = first_boundary(net, torch.tensor([-1.0, 0.0]), torch.tensor([1.0, 0.0]), count=5)  # the ray lies in x2 = 0
     assert found.t.tolist() == [1.0]
     assert [u.unit for u in found.units[0]] == [0]
+
+
+def test_units_of_very_different_size_are_all_crossed() -> None:
+    net = dense([([[1e7, 0.0], [1e-7, 0.0]], [-3e7, -1e-7]), ([[1.0, 1.0]], None)])
+    found = first_boundary(net, torch.zeros(2), torch.tensor([1.0, 0.0]), count=5)
+    assert found.t.tolist() == pytest.approx([1.0, 3.0])
+    assert [[u.unit for u in group] for group in found.units] == [[1], [0]]
+
+
+def test_a_unit_on_its_breakpoint_is_on_the_side_that_its_piece_says() -> None:
+    module = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.Hardshrink(0.5)).eval()
+    with torch.no_grad():
+        module[0].weight.fill_(1.0)
+        module[0].bias.zero_()
+    net = load(module)
+    for x, piece in ((-0.5, 0), (0.5, 2)):  # both ends belong to the piece between them
+        near, (distance, unit) = nearest_boundary(net, torch.tensor([x])), region(net, torch.tensor([x])).nearest
+        assert (float(near.distance), int(near.piece), float(near.normal)) == (0.0, piece, piece - 1.0)
+        assert (distance, unit.piece) == (0.0, piece)
 
 
 def test_networks_without_units_have_no_boundary() -> None:

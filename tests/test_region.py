@@ -7,7 +7,20 @@ from functools import cache
 import pytest
 import torch
 
-from polylens import Network, Polytope, Region, dense, facets, nearest_boundary, neighbour, patterns, region, zoo
+from polylens import (
+    Network,
+    Polytope,
+    Region,
+    affine_maps,
+    dense,
+    facets,
+    first_boundary,
+    nearest_boundary,
+    neighbour,
+    patterns,
+    region,
+    zoo,
+)
 from polylens.errors import GeometryError, InputError, ShapeError, SmoothError
 from polylens.facets import Facets
 from polylens.geometry import sample
@@ -126,6 +139,40 @@ def test_units_behind_a_dead_one_flip_with_it() -> None:
     there = neighbour(here, 0, found)
     assert [there.pattern.pieces(i).int().tolist() for i in range(2)] == [[[1]], [[1, 1]]]
     assert there.map.weight.tolist() == [[0.0]]
+
+
+def cancelling() -> Network:
+    """Return a network whose last units subtract two equal branches: its pre-activations are rounding, everywhere."""
+    generator = torch.Generator().manual_seed(0)
+    first, second, third = (torch.randn(*shape, generator=generator).double().sin() for shape in ((40, 3), (4, 40), (5, 4)))
+    order = torch.randperm(40, generator=generator)
+    shuffled = torch.cat([torch.eye(40), torch.eye(40)[order]])  # sums in another order round differently
+    apart = torch.block_diag(second, second[:, order])
+    layers = [(first, 0.1 * torch.ones(40)), (shuffled, None), (apart, 0.2 * torch.ones(8))]
+    return dense([*layers, (torch.cat([third, -third], 1), None), (torch.ones(2, 5), None)])
+
+
+def test_units_whose_terms_cancel_draw_no_hyperplanes() -> None:
+    net = cancelling()
+    points = torch.randn(20, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    assert any(0 < float(affine_maps(net, x)["relu4"].weight.abs().max()) < 1e-12 for x in points)
+    for x in points:
+        here = region(net, x)
+        assert bool(here.polytope.contains(here.point, 1e-12))
+        found = facets(here)
+        assert found.complete
+        assert "relu4" not in {here.polytope.origins[g[0]].name for g in found.groups}
+        assert "relu4" not in {u.name for group in first_boundary(net, x, -x, count=6).units for u in group}
+    near = nearest_boundary(net, points)
+    assert "relu4" not in {near.names[k] for k in near.layer.tolist()}
+
+
+def test_a_unit_that_cancels_to_rounding_leaves_the_region_its_own_point() -> None:
+    layers = [([[0.1, 0.7], [0.3, 0.9], [0.4, 1.6]], [0.1, 0.2, 0.3]), ([[1.0, 1.0, -1.0]], [0.0]), ([[1.0]], None)]
+    here = region(dense(layers), torch.tensor([0.7, 0.3]))
+    assert here.polytope.matrix[3].tolist() == [0, 0]
+    assert float(here.polytope.bound[3]) == 0
+    assert facets(here).num_facets == 2
 
 
 def test_the_regions_of_the_absolute_value_are_half_lines() -> None:

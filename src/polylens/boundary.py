@@ -5,7 +5,9 @@ Both are closed forms in the exact affine maps; no solver is needed, and no regi
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast, final
 
@@ -14,7 +16,8 @@ from torch import Tensor
 
 from ._check import ArrayLike, array, batches, is_batch
 from ._progress import progress
-from ._types import Result
+from ._rounding import flat_sizes, magnitudes, of_walls, term_sizes
+from ._types import Result, Tolerance
 from .errors import InputError
 from .gates import Choice, Gate, Walls
 from .germ import Germ, exact, fixed_at, one_point, towards, walls_of
@@ -22,7 +25,7 @@ from .local import maps
 from .network import Network, Node
 from .pattern import Patterns
 from .polytope import RowOrigin
-from .steps import flat
+from .steps import Affine, flat
 
 
 @final
@@ -66,7 +69,8 @@ def first_boundary(net: Network, x: ArrayLike, v: ArrayLike, *, count: int = 1) 
     Raises: SmoothError, ShapeError, InputError (a direction of zeros, a count below 1).
 
     Algorithm: in every region the pre-activations are affine in t; the least root is the next boundary, behind which the
-    derivative decides. One forward pass of values and derivatives a crossing.
+    derivative decides. One forward pass of values, derivatives and the sizes of their terms a crossing: what is below
+    `Tolerance().relative` of these is 0, so a unit whose terms cancel is never crossed.
 
     Example:
         >>> import torch
@@ -82,37 +86,53 @@ def first_boundary(net: Network, x: ArrayLike, v: ArrayLike, *, count: int = 1) 
         raise InputError("direction: expected one that is not all zeros")
     if count < 1:
         raise InputError(f"count: expected at least 1; got {count}")
-    start, germ = 0.0, towards(net, point, direction)
+    germ = towards(net, point, direction, rough=(rough := magnitudes(net)))
     seen, times, units = [germ.pattern], list[float](), list[tuple[RowOrigin, ...]]()
-    for _ in progress(range(count), count, "crossings"):
-        step = _next_wall(net, germ)
-        if step is None:
-            break
-        start += step
-        ahead = towards(net, point + start * direction, direction)
-        changed = _changes(germ.pattern, ahead.pattern)
-        germ = ahead
-        if changed:
-            times.append(start)
-            units.append(changed)
-            seen.append(germ.pattern)
+    ahead = _crossings(net, point, direction, germ, rough)
+    for crossing in progress(itertools.islice(ahead, count), count, "crossings"):
+        times.append(crossing.t)
+        units.append(_changes(germ.pattern, crossing.behind.pattern))
+        germ = crossing.behind
+        seen.append(germ.pattern)
     t = torch.tensor(times, dtype=torch.float64)
     points = point + t.reshape(-1, *(1,) * point.ndim) * direction
     return Crossings(t, tuple(units), points, Patterns.concat(seen), _next_wall(net, germ) is None)
 
 
+class _Crossing(NamedTuple):
+    """Where a ray changes region, and the network behind."""
+
+    t: float
+    behind: Germ
+
+
+def _crossings(
+    net: Network, point: Tensor, direction: Tensor, germ: Germ, rough: Sequence[Affine | None]
+) -> Iterator[_Crossing]:
+    """Yield the crossings of a ray in their order; a wall behind which no pattern changes is none."""
+    t = 0.0
+    while (step := _next_wall(net, germ)) is not None and t + step > t:
+        t += step
+        behind = towards(net, point + t * direction, direction, rough=rough)
+        if behind.pattern != germ.pattern:
+            yield _Crossing(t, behind)
+        germ = behind
+
+
 def _next_wall(net: Network, germ: Germ) -> float | None:
-    """Return how far the ray runs until some unit leaves its piece, None if none ever does."""
+    """Return how far the ray runs until some unit leaves its piece, None if none ever does.
+
+    Walls that are met already, up to the rounding of the terms of the pre-activation, are settled by the germ.
+    """
     least = math.inf
     for node in net.nodes:
         if node.name in germ.inputs:
-            z, dz = (flat(t, 0).reshape(-1) for t in germ.inputs[node.name])
+            z, dz, room, speed_room = (flat(t, 0).reshape(-1) for t in germ.inputs[node.name])
             walls = walls_of(net, node, germ.pattern)
-            speed = walls.values(dz)
-            ahead = speed > 1e-12 * max(float(dz.abs().max()), 1e-300) if len(speed) else speed > 0
-            gaps = ((walls.bound - walls.values(z)) / speed)[ahead]
-            positive = gaps[gaps > 1e-12 * max(1.0, float(z.abs().max()) / max(float(dz.abs().max()), 1e-300))]
-            least = min(least, float(positive.min())) if len(positive) else least
+            gap, speed = walls.bound - walls.values(z), walls.values(dz)
+            ahead = (speed > of_walls(walls, speed_room)) & (gap > of_walls(walls, room))
+            times = gap[ahead] / speed[ahead]
+            least = min(least, float(times.min())) if len(times) else least
     return least if least < math.inf else None
 
 
@@ -149,6 +169,8 @@ def nearest_boundary(net: Network, x: ArrayLike, *, batch_size: int | None = Non
 
     Raises: SmoothError, ShapeError, InputError as for `affine_map`. A network without units gives infinite distances.
 
+    A unit whose terms cancel, up to `Tolerance().relative` of their size, draws no hyperplane.
+
     Algorithm: the maps of all pre-activations in chunks, row norms, and the least quotient; the cost is that of the maps.
 
     Example:
@@ -177,9 +199,12 @@ def _nearest(net: Network, gates: list[Node], x: Tensor) -> tuple[Tensor, ...]:
         values = [n.inputs[0] for n in gates]
         local, pieces = fixed_at(net, x, max(k for k, node in enumerate(net.nodes, 1) if isinstance(node.step, Choice)))
         found = maps(net, len(x), lambda _: local, dict.fromkeys(values), 1 << 62)
+        relative = Tolerance().relative
+        sizes = term_sizes(net, local, values, relative)
         for k, node in enumerate(gates):
             weight, offset = found[node.inputs[0]]
-            gap, unit, piece, normal = _nearest_wall(net, node, pieces[node.name], x, weight, offset)
+            room = relative * flat_sizes(sizes[node.inputs[0]]).row
+            gap, unit, piece, normal = _nearest_wall(net, node, pieces[node.name], x, weight, offset, room)
             closer = gap < best[0]
             new = (gap, torch.full_like(unit, k), unit, piece, normal)
             best = tuple(torch.where(closer.reshape(-1, *(1,) * (b.ndim - 1)), a, b) for a, b in zip(new, best, strict=True))
@@ -189,37 +214,42 @@ def _nearest(net: Network, gates: list[Node], x: Tensor) -> tuple[Tensor, ...]:
 Wall = tuple[Tensor, Tensor, Tensor, Tensor]  # distance, unit, piece behind, unit normal towards it; for many points
 
 
-def _nearest_wall(net: Network, node: Node, pieces: Tensor, x: Tensor, weight: Tensor, offset: Tensor) -> Wall:
-    """Return the nearest wall of one gate for every point."""
+def _nearest_wall(net: Network, node: Node, pieces: Tensor, x: Tensor, weight: Tensor, offset: Tensor, room: Tensor) -> Wall:
+    """Return the nearest wall of one gate for every point; rows no longer than `room` (batch, inputs) are none."""
     z = (weight @ flat(x, 1).unsqueeze(-1)).squeeze(-1) + offset
+    room = room.expand(z.shape)
     if isinstance(node.step, Gate):
-        return _nearest_breakpoint(node.step, net.shape_of(node.inputs[0]), flat(pieces, 1).long(), z, weight)
+        return _nearest_breakpoint(node.step, net.shape_of(node.inputs[0]), flat(pieces, 1).long(), z, weight, room)
     step, shape = cast(Choice, node.step), net.shape_of(node.inputs[0])
-    found = [_nearest_rival(step.walls(p, shape), v, w) for p, v, w in zip(pieces, z, weight, strict=True)]
+    columns = zip(pieces, z, weight.expand(len(z), *weight.shape[1:]), room, strict=True)
+    found = [_nearest_rival(step.walls(p, shape), v, w, r) for p, v, w, r in columns]
     return tuple(torch.stack(column) for column in zip(*found, strict=True))  # type: ignore[return-value]
 
 
-def _nearest_breakpoint(step: Gate, shape: tuple[int, ...], pieces: Tensor, z: Tensor, weight: Tensor) -> Wall:
+def _nearest_breakpoint(step: Gate, shape: tuple[int, ...], pieces: Tensor, z: Tensor, weight: Tensor, room: Tensor) -> Wall:
     """The least of |z - t| / |w| over units and breakpoints: the nearest breakpoint is always one beside the piece."""
+    count, units = len(z), z.shape[1]
+    if not units:
+        none = pieces.new_full((count,), -1)
+        return z.new_full((count,), math.inf), none, none, z.new_zeros(count, weight.shape[-1])
     norms = torch.linalg.vector_norm(weight, dim=-1).expand(z.shape)
     limits = step.breakpoints.expand(len(step.breakpoints), *shape).reshape(len(step.breakpoints), 1, -1)
-    gaps = torch.where(norms > 0, (z - limits).abs() / norms, math.inf)
-    gap, at = (
-        gaps.permute(1, 0, 2).flatten(1).min(1) if gaps.numel() else (z.new_full((len(z),), math.inf), pieces.new_zeros(len(z)))
-    )
-    unit, points = at % max(1, z.shape[1]), torch.arange(len(z))
-    if not gaps.numel():
-        return gap, at, at, z.new_zeros(len(z), weight.shape[-1])
-    beyond = torch.where(z[points, unit] > limits[at // z.shape[1], 0, unit], -1, 1)
-    normal = beyond[:, None] * weight[points, unit] / norms[points, unit].clamp(min=1e-300)[:, None]
-    return gap, unit, pieces[points, unit] + beyond, normal
+    gaps = torch.where(norms > room, (z - limits).abs() / norms, math.inf)
+    gap, at = gaps.permute(1, 0, 2).flatten(1).min(1)
+    limit, unit, points = at // units, at % units, torch.arange(count)
+    piece = pieces[points, unit]
+    beyond = torch.where(piece > limit, -1, 1)  # the piece tells the side also where z is on the breakpoint itself
+    length = torch.where(gap < math.inf, norms[points, unit], 1.0)
+    normal = beyond[:, None] * weight.expand(count, *weight.shape[1:])[points, unit] / length[:, None]
+    return gap, unit, piece + beyond, normal
 
 
-def _nearest_rival(walls: Walls, z: Tensor, weight: Tensor) -> Wall:
+def _nearest_rival(walls: Walls, z: Tensor, weight: Tensor, room: Tensor) -> Wall:
     if not len(walls.unit):
         return z.new_full((), math.inf), torch.tensor(-1), torch.tensor(-1), z.new_zeros(weight.shape[-1])
     rows = walls.values(weight.mT).mT
     norms = torch.linalg.vector_norm(rows, dim=-1)
-    gaps = torch.where(norms > 0, (walls.bound - walls.values(z)) / norms, math.inf)
+    gaps = torch.where(norms > of_walls(walls, room), (walls.bound - walls.values(z)) / norms, math.inf)
     at = gaps.argmin()
-    return gaps[at], walls.unit[at], walls.beyond[at], rows[at] / norms[at].clamp(min=1e-300)
+    length = torch.where(gaps[at] < math.inf, norms[at], 1.0)
+    return gaps[at], walls.unit[at], walls.beyond[at], rows[at] / length

@@ -5,12 +5,14 @@ At a point on boundaries the pattern alone does not say which region lies where;
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from ._check import ArrayLike, array, as_tensor, finite, floating, is_batch
+from ._rounding import behind_gate, magnitudes, settled
 from ._types import Tolerance
 from .errors import ShapeError, SmoothError
 from .gates import Choice, Walls
@@ -62,34 +64,63 @@ def walls_of(net: Network, node: Node, pattern: Patterns) -> Walls:
     return cast(Choice, node.step).walls(pattern.pieces(node.name)[0], net.shape_of(node.inputs[0]))
 
 
+class Motion(NamedTuple):
+    """A gate's input on a ray and its derivative along it (*shape), and how much of each is rounding."""
+
+    value: Tensor
+    speed: Tensor
+    value_room: Tensor
+    speed_room: Tensor
+
+
 class Germ(NamedTuple):
-    """The network just behind a point in a direction: its pattern, and each gate's input and its derivative."""
+    """The network just behind a point in a direction: its pattern, and the motion of each gate's input."""
 
     pattern: Patterns
-    inputs: dict[str, tuple[Tensor, Tensor]]
+    inputs: dict[str, Motion]
 
 
-def towards(net: Network, point: Tensor, direction: Tensor, tolerance: Tolerance | None = None) -> Germ:
+Sized = tuple[Tensor, Tensor]  # a value, and the size of the terms that it is the sum of
+
+
+def towards(
+    net: Network,
+    point: Tensor,
+    direction: Tensor,
+    tolerance: Tolerance | None = None,
+    rough: Sequence[Affine | None] | None = None,
+) -> Germ:
     """Return the network just behind `point` in `direction`: where a unit is on its breakpoint, the derivative decides.
 
-    A pre-activation counts as on the breakpoint within 1e-9 of the largest in its layer, or `tolerance.relative`.
+    A pre-activation counts as on the breakpoint, and a derivative as none, within `tolerance.relative` of the terms that
+    it is the sum of, taken from the last gates on. `rough` are the network's `magnitudes`, where they are at hand.
 
-    Algorithm: one forward pass of values and derivatives, gates fixed as they come.
+    Algorithm: one forward pass of values, derivatives and the sizes of both, gates fixed as they come.
     """
-    relative = tolerance.relative if tolerance else 1e-9
-    values: dict[int, tuple[Tensor, Tensor]] = {0: (point[None], direction[None, None])}
-    pieces, inputs = dict[str, Tensor](), dict[str, tuple[Tensor, Tensor]]()
-    for k, node in enumerate(net.nodes, 1):
-        z, dz = zip(*(values[i] for i in node.inputs), strict=True)
-        step = node.step
-        if isinstance(step, Affine):
-            values[k] = step.apply(*z), step.columns(*dz)
+    relative, rough = (tolerance or Tolerance()).relative, rough or magnitudes(net)
+    z: dict[int, Sized] = {0: (point[None], point[None].abs())}
+    dz: dict[int, Sized] = {0: (direction[None], direction[None].abs())}
+    pieces, inputs = dict[str, Tensor](), dict[str, Motion]()
+    for k, (node, size) in enumerate(zip(net.nodes, rough, strict=True), 1):
+        values, terms = zip(*(z[i] for i in node.inputs), strict=True)
+        speeds, speed_terms = zip(*(dz[i] for i in node.inputs), strict=True)
+        if size is not None:
+            step = cast(Affine, node.step)
+            z[k] = step.apply(*values), size.apply(*terms)
+            dz[k] = step.linear(*speeds), size.linear(*speed_terms)
             continue
-        scale = float(z[0].abs().max()) if z[0].numel() else 0.0
-        speed = float(dz[0].abs().max()) if dz[0].numel() else 0.0
-        moving = torch.where(dz[0][0, 0].abs() > 1e-12 * speed, dz[0][0, 0], 0.0)  # what only rounding moves stands still
-        chosen = cast(Choice, step).pieces_towards(z[0][0], moving, relative * max(scale, 1e-300))[None]
-        here = cast(Choice, step).on(chosen, net.shape_of(node.inputs[0]))
-        pieces[node.name], inputs[node.name] = chosen, (z[0][0], dz[0][0, 0])
-        values[k] = here.offset(*z), here.columns(*dz)
+        motion = Motion(values[0][0], speeds[0][0], relative * terms[0][0], relative * speed_terms[0][0])
+        chosen, here = _fixed_towards(net, node, motion)
+        pieces[node.name], inputs[node.name] = chosen, motion
+        value, speed = here.offset(*values), here.columns(*(s.unsqueeze(1) for s in speeds))[:, 0]
+        z[k] = value, settled(value, behind_gate(here, terms[0]), relative)
+        dz[k] = speed, settled(speed, behind_gate(here, speed_terms[0], constant=False), relative)
     return Germ(pattern_of(net, pieces), inputs)
+
+
+def _fixed_towards(net: Network, node: Node, motion: Motion) -> tuple[Tensor, LinearAt]:
+    """Return the pieces of a gate, (1, *shape), just behind its input, and the affine map that it is there."""
+    step = cast(Choice, node.step)
+    moving = torch.where(motion.speed.abs() > motion.speed_room, motion.speed, 0.0)  # what only rounding moves stands still
+    chosen = step.pieces_towards(motion.value, moving, motion.value_room)[None]
+    return chosen, step.on(chosen, net.shape_of(node.inputs[0]))

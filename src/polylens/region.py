@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor
 
 from ._check import ArrayLike
-from ._types import Result
+from ._rounding import Terms, flat_sizes, of_walls, term_sizes
+from ._types import Result, Tolerance
 from .affine import AffineMap
 from .errors import GeometryError, InputError
 from .facets import Facets, facets
@@ -24,6 +25,7 @@ from .local import maps, on_patterns
 from .network import Network, Node
 from .pattern import Patterns
 from .polytope import DOMAIN, Origins, Polytope, RowOrigin
+from .steps import LinearAt
 
 
 @final
@@ -98,7 +100,8 @@ def region(net: Network, x: ArrayLike, *, domain: Polytope | None = None, layers
     """Return the linear region around a point, as a polytope whose rows know their units.
 
     Every unit contributes the hyperplanes at which it would leave its piece: one for ReLU, one or two for gates of
-    several breakpoints, one for each rival of a max-gate's winner. Rows need not be facets: `facets` tells.
+    several breakpoints, one for each rival of a max-gate's winner. Rows need not be facets: `facets` tells. Of a unit
+    whose terms cancel all over the region, up to `Tolerance().relative` of their size, rounding is left: its rows are 0.
 
     Args:
         net: piecewise linear as far as the output.
@@ -111,7 +114,8 @@ def region(net: Network, x: ArrayLike, *, domain: Polytope | None = None, layers
         SmoothError: the network is not piecewise linear.
         ShapeError, InputError: as for `patterns`; x outside the domain; an unknown layer.
 
-    Algorithm: one push of the input's columns through the network with its gates fixed, O(inputs) forward passes.
+    Algorithm: one push of the input's columns through the network with its gates fixed, O(inputs) forward passes; a few
+    more tell the sizes of the terms.
 
     References: Hanin, Rolnick, Deep ReLU networks have surprisingly few activation patterns, NeurIPS 2019 (regions are
     convex polytopes).
@@ -178,26 +182,45 @@ def _layers(net: Network, layers: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _region(
-    net: Network, point: Tensor, pattern: Patterns, local: list[Any], domain: Polytope | None, layers: tuple[str, ...]
+    net: Network, point: Tensor, pattern: Patterns, local: list[LinearAt], domain: Polytope | None, layers: tuple[str, ...]
 ) -> Region:
-    gates = [n for n in net.nodes if n.name in layers]
-    output = len(net.nodes)
+    gates, output = [n for n in net.nodes if n.name in layers], len(net.nodes)
     found = maps(net, 1, lambda _: local, {**{n.inputs[0]: None for n in gates}, output: None})
-    parts = [_rows(net, n, pattern, found[n.inputs[0]][0][0], found[n.inputs[0]][1][0], k) for k, n in enumerate(gates)]
-    names = tuple(n.name for n in gates)
+    sizes = term_sizes(net, local, [n.inputs[0] for n in gates], Tolerance().relative)
     dim = math.prod(net.input_shape)
-    matrix = torch.cat([p[0] for p in parts]) if parts else torch.zeros(0, dim, dtype=torch.float64)
-    bound = torch.cat([p[1] for p in parts]) if parts else torch.zeros(0, dtype=torch.float64)
-    where = (
-        [torch.cat(c) for c in zip(*(p[2:] for p in parts), strict=True)] if parts else [torch.zeros(0, dtype=torch.long)] * 3
-    )
-    polytope = Polytope(matrix.cpu(), bound.cpu(), Origins(names, *where))
+    parts = [_Rows.none(dim)]
+    for k, node in enumerate(gates):
+        weight, offset = (t[0] for t in found[node.inputs[0]])
+        parts.append(_rows(net, node, pattern, weight, offset, Terms(*(t[0] for t in flat_sizes(sizes[node.inputs[0]]))), k))
+    matrix, bound, *where = (torch.cat(column).cpu() for column in zip(*parts, strict=True))
+    polytope = Polytope(matrix, bound, Origins(layers, *where))
     affine = AffineMap(found[output][0][0], found[output][1][0], net.input_shape, net.output_shape)
     return Region(net, point, pattern, affine, polytope if domain is None else polytope & domain, domain, layers)
 
 
-def _rows(net: Network, node: Node, pattern: Patterns, weight: Tensor, offset: Tensor, k: int) -> tuple[Tensor, ...]:
-    """Return matrix, bound, layer, unit and piece of the rows that one gate contributes."""
-    walls = walls_of(net, node, pattern)
-    matrix = walls.values(weight.mT).mT.contiguous()
-    return matrix, walls.bound - walls.values(offset), torch.full((len(matrix),), k), walls.unit, walls.beyond
+class _Rows(NamedTuple):
+    """Rows of a polytope and their origins, one entry a row."""
+
+    matrix: Tensor
+    bound: Tensor
+    layer: Tensor
+    unit: Tensor
+    piece: Tensor
+
+    @classmethod
+    def none(cls, dim: int) -> _Rows:
+        whole = torch.zeros(0, dtype=torch.long)
+        return cls(torch.zeros(0, dim, dtype=torch.float64), torch.zeros(0, dtype=torch.float64), whole, whole, whole)
+
+
+def _rows(net: Network, node: Node, pattern: Patterns, weight: Tensor, offset: Tensor, sizes: Terms, k: int) -> _Rows:
+    """Return the rows that one gate contributes.
+
+    A row that is rounding of its terms says nothing: it becomes 0, and its bound too where that is rounding.
+    """
+    walls, relative = walls_of(net, node, pattern), Tolerance().relative
+    matrix, bound = walls.values(weight.mT).mT.contiguous(), walls.bound - walls.values(offset)
+    none = torch.linalg.vector_norm(matrix, dim=1) <= relative * of_walls(walls, sizes.row)
+    rest = bound.abs() <= relative * (of_walls(walls, sizes.offset) + walls.bound.abs())
+    matrix, bound = torch.where(none[:, None], 0.0, matrix), torch.where(none & rest, 0.0, bound)
+    return _Rows(matrix, bound, torch.full((len(matrix),), k), walls.unit, walls.beyond)
