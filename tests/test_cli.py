@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from polylens import Polytope, facets, load, nearest_boundary, region
 from polylens.cli import main
 from polylens.geometry import chebyshev_ball
+from polylens.zoo import digits_data
 
 RANDOM = np.random.default_rng(0)
 
@@ -218,7 +219,52 @@ def test_region_gives_the_numbers_of_one_input(files: Path, tmp_path: Path, caps
     assert content["inradius"] == pytest.approx(chebyshev_ball(here.polytope).radius)
     assert content["boundary_distance"] == pytest.approx(float(nearest_boundary(net, torch.from_numpy(x)).distance))
     assert main(["region", str(files / "net.npz"), "--at", str(tmp_path / "x.npy")]) == 0
-    assert "nearest boundary" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "the whole space" in text
+    assert "inradius: infinite" in text
+    assert "switches o" in text  # on or off, in words
+
+
+def test_region_says_in_json_that_an_inradius_is_infinite(
+    files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "x.npy", np.full(16, 0.25, np.float32))
+    for box, infinite in (([], True), (["--box", "-inf", "inf"], True), (["--box", "-1e0", "1"], False)):
+        assert main(["region", str(files / "net.npz"), "--at", str(tmp_path / "x.npy"), *box, "--json"]) == 0
+        content = json.loads(capsys.readouterr().out)
+        assert content["inradius_is_infinite"] == infinite
+        assert (content["inradius"] is None) == infinite
+
+
+def test_region_says_what_is_open_when_its_time_is_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "x.npy", digits_data("test").inputs[0].numpy())
+    assert main(["region", "--at", str(tmp_path / "x.npy"), "--box", "0", "1", "--time-limit", "1e-9"]) == 0
+    assert "rows are undecided" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--box", "1", "0"], "expected LO < HI; got 1 0"),
+        (["--box", "-inf", "-inf"], "expected LO < HI"),
+        (["--box", "nan", "1"], "expected a number, or inf"),
+        (["--box", "0", "much"], "got 'much'"),
+        (["--time-limit", "-1"], "seconds above 0; got '-1'"),
+        (["--time-limit", "nan"], "seconds above 0"),
+    ],
+)
+def test_region_refuses_boxes_and_times_that_mean_nothing(
+    options: list[str], words: str, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "x.npy", np.full(16, 0.25, np.float32))
+    try:
+        code = main(["region", str(files / "net.npz"), "--at", str(tmp_path / "x.npy"), *options])
+    except SystemExit as ended:
+        code = ended.code
+    out, err = capsys.readouterr()
+    assert (code, out) == (2, "")
+    assert words in err
+    assert err.count("\n") == 1
 
 
 def test_region_refuses_several_inputs_and_points_outside_the_box(
@@ -227,7 +273,10 @@ def test_region_refuses_several_inputs_and_points_outside_the_box(
     size = load(files / "net.npz").input_shape[0]
     np.save(tmp_path / "two.npy", np.zeros((2, size), np.float32))
     np.save(tmp_path / "far.npy", np.full(size, 7.0, np.float32))
-    for arguments, words in ((["two.npy"], "expected one input; got 2"), (["far.npy", "--box", "0", "1"], "inside the domain")):
+    for arguments, words in (
+        (["two.npy"], "expected one input; got 2"),
+        (["far.npy", "--box", "0", "1"], "inside the --box 0 1; got entries from 7 to 7"),
+    ):
         assert main(["region", str(files / "net.npz"), "--at", str(tmp_path / arguments[0]), *arguments[1:], "--json"]) == 2
         out, err = capsys.readouterr()
         assert out == ""

@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from polylens import Polytope, dense, explore, patterns, region, zoo
+from polylens import Polytope, dense, explore, load, patterns, region, zoo
 from polylens.errors import InputError
+from polylens.explore import in_words
+from polylens.polytope import RowOrigin
 
 
 def square():
@@ -127,3 +129,14 @@ def test_what_makes_no_crowd_is_refused() -> None:
             explore(square(), **options)
     with pytest.raises(InputError, match="has none"):
         explore(region(dense([([[1.0]], None)]), torch.zeros(1)))
+
+
+def test_what_happens_at_a_row_is_said_in_words() -> None:
+    clips = load(torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Hardtanh(), torch.nn.Linear(3, 1)))
+    pool = load(torch.nn.Sequential(torch.nn.MaxPool1d(2), torch.nn.Flatten()), torch.zeros(1, 1, 4))
+    relu = dense([([[1.0]], None), ([[1.0]], None)])
+    assert in_words(relu, RowOrigin("relu1", 0, 1)) == "unit 0 of layer relu1 switches on"
+    assert in_words(relu, RowOrigin("relu1", 0, 0)).endswith("switches off")
+    assert "goes to piece 2 of 0 to 2" in in_words(clips, RowOrigin(clips.gates[0].name, 1, 2))
+    assert "window 1" in in_words(pool, RowOrigin(pool.gates[0].name, 1, 0))
+    assert in_words(relu, RowOrigin("domain", 3, -1)) == "side 3 of the domain"

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .data import Data
+    from .facets import Facets
     from .network import Network
+    from .polytope import Polytope
+    from .region import Region
 
 _MODEL = "an .onnx, .pt2 or .npz file, or package.module:factory for a torch module of your own"
 
@@ -27,7 +30,7 @@ _MODEL = "an .onnx, .pt2 or .npz file, or package.module:factory for a torch mod
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     try:
-        options = _parser().parse_args(arguments)
+        options = _parser().parse_args(_shielded(sys.argv[1:] if arguments is None else arguments))
         code: int = options.run(options)
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -61,6 +64,19 @@ class _Parser(argparse.ArgumentParser):
         sys.exit(_complain(f"{message}; see {self.prog} --help", 2))
 
 
+def _shielded(arguments: Sequence[str]) -> list[str]:
+    """Put a blank before negative numbers: argparse takes -1 for one, but -1e0 and -inf for options."""
+    return [f" {word}" if word.startswith("-") and _is_number(word) else word for word in arguments]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 class _Version(argparse.Action):
     """Prints the version, read from the package's metadata so that torch stays unloaded."""
 
@@ -89,7 +105,11 @@ def _add_report(commands: Any) -> None:
     )
     _add_model(report, optional=True)
     data = report.add_argument_group("data")
-    data.add_argument("--data", metavar="FILE", help=".npy, .npz, IDX (MNIST) or CIFAR-10 binary, gzipped or not")
+    data.add_argument(
+        "--data",
+        metavar="FILE",
+        help=".npy, .npz, IDX (MNIST) or CIFAR-10 binary, gzipped or not; bytes count as images, / 255",
+    )
     data.add_argument("--labels", metavar="FILE", help="class numbers as .npy, .npz or IDX, where --data has none")
     data.add_argument("--mean", metavar="M", type=float, nargs="+", help="subtracted from the data, one or one a channel")
     data.add_argument("--std", metavar="S", type=float, nargs="+", help="divides the data after that, one or one a channel")
@@ -110,12 +130,21 @@ def _add_region(commands: Any) -> None:
     command = commands.add_parser(
         "region",
         help="the linear region around an input",
-        description="The facets, inradius and nearest boundary of a linear region. Without MODEL: the built-in digits network.",
+        description="The facets, inradius and nearest boundary of a linear region. Without MODEL: the built-in digits network."
+        " The nearest boundary is that of a unit, in any direction; facets and inradius are those of the region within the box,"
+        " where one is given. In JSON an infinite inradius is null, and inradius_is_infinite says so.",
     )
     _add_model(command, optional=True)
-    command.add_argument("--at", metavar="FILE", required=True, help="the input: .npy of the network's input shape")
-    command.add_argument("--box", metavar=("LO", "HI"), type=float, nargs=2, help="look within the box LO <= x <= HI only")
-    command.add_argument("--time-limit", metavar="S", type=float, help="seconds for the facets; what is open then is reported")
+    command.add_argument(
+        "--at",
+        metavar="FILE",
+        required=True,
+        help="the input: .npy of the network's input shape; bytes (uint8) are divided by 255",
+    )
+    command.add_argument(
+        "--box", metavar=("LO", "HI"), type=_end, nargs=2, help="look within LO <= x <= HI only, every entry; inf is no side"
+    )
+    command.add_argument("--time-limit", metavar="S", type=_seconds, help="for the facets; what is open then is reported")
     _add_output(command)
     command.set_defaults(run=_region)
 
@@ -133,9 +162,21 @@ def _add_output(command: argparse.ArgumentParser) -> None:
     command.add_argument("-q", "--quiet", action="store_true", help="do not say what is being done")
 
 
+def _end(text: str) -> float:
+    if not _is_number(text) or math.isnan(float(text)):
+        raise argparse.ArgumentTypeError(f"expected a number, or inf where there is no side; got {text.strip()!r}")
+    return float(text)
+
+
+def _seconds(text: str) -> float:
+    if not _is_number(text) or not 0 < float(text) < math.inf:
+        raise argparse.ArgumentTypeError(f"expected seconds above 0; got {text.strip()!r}")
+    return float(text)
+
+
 def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1; got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1; got {text.strip()!r}")
     return int(text)
 
 
@@ -181,26 +222,68 @@ def _region(options: argparse.Namespace) -> int:
     from .data import read_data
     from .facets import facets
     from .geometry import chebyshev_ball
-    from .polytope import Polytope
     from .region import region
 
+    _refuse_empty_box(options.box)
     data = read_data(options.at)
     net = _network(options)
-    x = data.fitted(net.input_shape).inputs
-    size = x[0].numel()
-    box = None if options.box is None else Polytope.box([options.box[0]] * size, [options.box[1]] * size)
+    x = _the_only(data.fitted(net.input_shape).inputs, options.at)
     _say(options, "the region and its facets")
-    here = region(net, _the_only(x, options.at), domain=box)
+    here = region(net, x, domain=_box(options.box, x))
     found = facets(here.polytope, time_limit=options.time_limit)
     radius = chebyshev_ball(here.polytope).radius
     result = here.to_dict() | {
+        "box": options.box and [side if math.isfinite(side) else None for side in options.box],
         "num_facets": found.num_facets,
         "facets_complete": found.complete,
         "undecided_rows": len(found.undecided),
         "inradius": float(radius) if math.isfinite(radius) else None,
+        "inradius_is_infinite": radius == math.inf,
     }
-    print(json.dumps(result, allow_nan=False) if options.json else f"{here.summary()}\n  {found!r}, inradius {radius:.4g}")
+    print(json.dumps(result, allow_nan=False) if options.json else _region_text(here, found, radius, options.box))
     return 0
+
+
+def _region_text(here: Region, found: Facets, radius: float, box: list[float] | None) -> str:
+    from .explore import in_words
+
+    distance, unit = here.nearest
+    boundary = "none: no unit ever switches" if unit is None else f"{distance:.4g} away, where {in_words(here.network, unit)}"
+    of_units = sum(here.polytope.origins[rows[0]].name != "domain" for rows in found.groups)
+    sides = f", {found.num_facets - of_units} sides of the box" if box else ""
+    undecided = "" if found.complete else f"; {len(found.undecided)} rows are undecided and may be more"
+    layers = ", ".join(here.layers) or "none"
+    return "\n".join(
+        [
+            f"The region has {here.num_active} of {here.network.num_units} units active; layers with walls: {layers}",
+            f"  domain: {f'the box {box[0]:g} <= x <= {box[1]:g}' if box else 'the whole space; --box bounds it'}",
+            f"  nearest boundary of a unit, in any direction: {boundary}",
+            f"  facets: {found.num_facets} of {len(here.polytope)} rows, {of_units} walls of units{sides}{undecided}",
+            f"  inradius: {f'{radius:.4g}' if math.isfinite(radius) else 'infinite, balls of every size fit in the region'}",
+            f"  on it the network is {here.map!r}",
+        ]
+    )
+
+
+def _refuse_empty_box(box: list[float] | None) -> None:
+    from .errors import InputError
+
+    if box and not box[0] < box[1]:
+        raise InputError(f"--box: expected LO < HI; got {box[0]:g} {box[1]:g}")
+
+
+def _box(box: list[float] | None, x: Tensor) -> Polytope | None:
+    from .errors import InputError
+    from .polytope import Polytope
+
+    if box is None:
+        return None
+    if not box[0] <= float(x.min()) <= float(x.max()) <= box[1]:
+        raise InputError(
+            f"--at: expected an input inside the --box {box[0]:g} {box[1]:g}; got entries from {float(x.min()):g} to"
+            f" {float(x.max()):g}; widen the box, or scale the input as the network was trained (bytes are divided by 255)"
+        )
+    return Polytope.box([box[0]] * x.numel(), [box[1]] * x.numel())
 
 
 def _the_only(x: Tensor, path: str) -> Tensor:

@@ -20,7 +20,8 @@ from ._progress import progress
 from ._types import Result
 from .errors import GeometryError, InputError
 from .geometry import chebyshev_ball, volume, width
-from .network import patterns
+from .network import Network, patterns
+from .polytope import RowOrigin
 from .region import Region
 
 _CROWDED, _THINNED = 0.2, 0.1  # below this share of survivors the noise is halved; this share of the closest is dropped
@@ -215,3 +216,16 @@ def _spread(points: Tensor) -> Tensor:
     """Drop the tenth of the points that lie closest to all others."""
     total = torch.cdist(points.flatten(1), points.flatten(1)).sum(1)
     return points[total.argsort(descending=True)[: len(points) - int(_THINNED * len(points))]]
+
+
+def in_words(net: Network, unit: RowOrigin) -> str:
+    """Return what happens at a row: which unit switches there and to what, or which side of the domain it is."""
+    if unit.name == "domain":
+        return f"side {unit.unit} of the domain"
+    gate = next(g for g in net.gates if g.name == unit.name)
+    if gate.is_max:
+        return f"window {unit.unit} of layer {unit.name} takes its entry {unit.piece}"
+    who = f"unit {unit.unit} of layer {unit.name}"
+    if gate.num_pieces > 2:
+        return f"{who} goes to piece {unit.piece} of 0 to {gate.num_pieces - 1}"
+    return f"{who} switches {'on' if unit.piece else 'off'}"
