@@ -26,6 +26,7 @@ from polylens.geometry import (
     extreme_rays,
     is_bounded,
     is_empty,
+    lineality,
     sample,
     support,
     vertices,
@@ -348,6 +349,39 @@ def test_a_polytope_with_a_line_has_no_vertices() -> None:
         assert vertices(p).shape == (0, 2)
         with pytest.raises(GeometryError, match="line"):
             extreme_rays(p)
+
+
+@pytest.mark.parametrize(("dim", "rank"), [(2, 1), (3, 1), (3, 2), (4, 3)])
+def test_lines_in_any_direction_leave_no_vertices(dim: int, rank: int) -> None:
+    generator = torch.Generator().manual_seed(dim + 10 * rank)
+    for _ in range(20):
+        directions = torch.randn(rank, dim, generator=generator, dtype=torch.float64)
+        rows = torch.randn(3 * rank, rank, generator=generator, dtype=torch.float64) @ directions
+        p = Polytope.of(torch.cat([rows, -rows]), torch.ones(6 * rank))
+        along = lineality(p)
+        assert along.shape == (dim, dim - rank)
+        assert (p.matrix @ along).abs().max() < 1e-12
+        assert vertices(p).shape == (0, dim)
+        with pytest.raises(GeometryError, match="contains a line"):
+            extreme_rays(p)
+    assert lineality(SPACE).shape == (2, 2)
+    assert lineality(QUADRANT).shape == (2, 0)
+
+
+@pytest.mark.parametrize("sides", [[1e6, 1e-3], [1.0, 1.5e-9], [1e8, 1.0], [1e-8, 1e-8]])
+def test_boxes_far_longer_than_wide_keep_their_corners(sides: list[float]) -> None:
+    p = Polytope.box([0.0, 0.0], sides)
+    wanted = torch.tensor(list(itertools.product(*((0.0, s) for s in sides))), dtype=torch.float64)
+    assert same_points(vertices(p) / torch.tensor(sides), wanted / torch.tensor(sides))
+    assert len(extreme_rays(p)) == 0
+    assert volume(p).value == pytest.approx(math.prod(sides))
+
+
+@pytest.mark.parametrize("width_", [1e-3, 1.0, 1e6])
+def test_half_strips_of_any_width_have_two_vertices_and_a_ray(width_: float) -> None:
+    p = Polytope.box([0.0, 0.0], [math.inf, width_])
+    assert same_points(vertices(p) / width_, tensor([[0, 0], [0, 1]]))
+    assert extreme_rays(p).tolist() == [pytest.approx([1.0, 0.0])]
 
 
 def test_volumes_without_interior_or_without_end() -> None:

@@ -14,6 +14,7 @@ from ._lp import accuracy_of
 from ._types import Tolerance
 from .errors import GeometryError
 from .geometry import affine_hull, analytic_center
+from .geometry._answers import row_space
 from .polytope import Polytope
 
 
@@ -80,10 +81,8 @@ def _across_lines(matrix: Tensor, tolerance: Tolerance) -> Tensor | None:
     A polytope that holds whole lines is as wide along them everywhere: its facets are those of its section across them.
     Regions of networks are often so: rows of later layers are combinations of those of the first.
     """
-    norms = torch.linalg.vector_norm(matrix, dim=1)
-    _, sizes, right = torch.linalg.svd(matrix[norms > 0] / norms[norms > 0, None], full_matrices=False)
-    rank = int((sizes > accuracy_of(tolerance) * sizes.amax()).sum()) if len(sizes) else 0
-    return right[:rank].T.contiguous() if rank < matrix.shape[1] else None
+    basis, lines = row_space(matrix, accuracy_of(tolerance))
+    return basis if lines.shape[1] else None
 
 
 def _center(p: Polytope, tolerance: Tolerance) -> Tensor | None:

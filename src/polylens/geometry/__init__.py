@@ -6,7 +6,7 @@ are verified before they are returned.
 
 from .boundedness import Boundedness, is_bounded
 from .center import analytic_center
-from .flats import AffineHull, affine_hull, dimension
+from .flats import AffineHull, affine_hull, dimension, lineality
 from .programs import Ball, Bounds, Emptiness, Support, bounding_box, chebyshev_ball, is_empty, support, width
 from .sampling import Samples, sample
 from .volume import Volume, extreme_rays, vertices, volume
@@ -28,6 +28,7 @@ __all__ = [
     "extreme_rays",
     "is_bounded",
     "is_empty",
+    "lineality",
     "sample",
     "support",
     "vertices",

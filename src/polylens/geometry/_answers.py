@@ -57,3 +57,12 @@ def unit_rows(p: Polytope) -> tuple[Tensor, Tensor]:
     norms = torch.linalg.vector_norm(p.matrix, dim=1)
     norms = torch.where(norms > 0, norms, 1.0)
     return p.matrix / norms[:, None], p.bound / norms
+
+
+def row_space(matrix: Tensor, accuracy: float) -> tuple[Tensor, Tensor]:
+    """Return orthonormal bases (dim, rank) of the row space and (dim, dim - rank) of its complement, rows counted alike."""
+    norms = torch.linalg.vector_norm(matrix, dim=1)
+    unit = matrix[norms > 0] / norms[norms > 0, None]
+    _, values, right = torch.linalg.svd(unit, full_matrices=unit.shape[0] < unit.shape[1])  # `right` is square either way
+    rank = int((values > accuracy * values.amax()).sum()) if len(values) else 0
+    return right[:rank].T.contiguous(), right[rank:].T.contiguous()

@@ -8,10 +8,10 @@ from typing import final
 import torch
 from torch import Tensor
 
-from .._lp import LinearProgram, Optimum
+from .._lp import LinearProgram, Optimum, accuracy_of
 from .._types import Tolerance
 from ..polytope import Polytope
-from ._answers import TOLERANCE, Answer, proofs_of, unit_rows
+from ._answers import TOLERANCE, Answer, proofs_of, row_space, unit_rows
 from .programs import is_empty
 
 
@@ -80,10 +80,9 @@ def _recession(p: Polytope, tolerance: Tolerance) -> tuple[Tensor | None, Tensor
     rows, dim = a.shape
     if dim == 0:
         return None, torch.zeros(len(p), dtype=torch.float64)
-    _, values, right = torch.linalg.svd(a, full_matrices=True)
-    rank = int((values > max(rows, dim) * 2.0**-52 * values[0]).sum()) if rows else 0
-    if rank < dim:
-        return right[-1], None
+    lines = row_space(a, accuracy_of(tolerance))[1]
+    if lines.shape[1]:
+        return lines[:, -1], None
     eye, side = torch.eye(rows, dtype=torch.float64), torch.zeros(rows, dim, dtype=torch.float64)
     matrix = torch.cat([torch.cat([a, eye], 1), torch.cat([side, eye], 1), torch.cat([side, -eye], 1)])
     ones, zeros = torch.ones(rows, dtype=torch.float64), torch.zeros(rows, dtype=torch.float64)

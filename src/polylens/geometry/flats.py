@@ -15,7 +15,7 @@ from torch import Tensor
 from .._lp import Proofs, accuracy_of, deepest
 from .._types import Tolerance
 from ..polytope import Polytope
-from ._answers import TOLERANCE, Answer, deepest_of, proofs_of, refuse_empty, refuse_undecided, unit_rows
+from ._answers import TOLERANCE, Answer, deepest_of, proofs_of, refuse_empty, refuse_undecided, row_space, unit_rows
 from .programs import is_empty
 
 
@@ -76,6 +76,22 @@ def dimension(p: Polytope, *, tolerance: Tolerance = TOLERANCE) -> int:
     """
     empty = is_empty(p, tolerance=tolerance).answer
     return -1 if empty else affine_hull(p, tolerance=tolerance).dimension
+
+
+def lineality(p: Polytope, *, tolerance: Tolerance = TOLERANCE) -> Tensor:
+    """Return an orthonormal basis (dim, k) of the directions along which the polytope, if not empty, holds whole lines.
+
+    (dim, 0) where there are none; the identity's columns up to rotation where there are no rows. Directions that rows of
+    length 1 see by less than 1e-9 of the largest singular value count as lines.
+
+    Algorithm: a singular value decomposition of the rows, O(rows dim^2).
+
+    References: Schrijver, Theory of Linear and Integer Programming (1986), section 8.2.
+
+    >>> lineality(Polytope.of([[1.0, 2.0], [-1.0, -2.0]], [3.0, 1.0])).shape
+    torch.Size([2, 1])
+    """
+    return row_space(p.matrix, accuracy_of(tolerance))[1]
 
 
 def _flat_hull(p: Polytope, point: Tensor, tolerance: Tolerance) -> AffineHull:

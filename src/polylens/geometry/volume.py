@@ -15,9 +15,11 @@ from .._types import Tolerance
 from .._walk import Walk
 from ..errors import GeometryError, InputError
 from ..polytope import Polytope
-from ._answers import TOLERANCE, Answer, proofs_of, refuse_undecided
+from ._answers import TOLERANCE, Answer, proofs_of, refuse_undecided, unit_rows
 from .boundedness import is_bounded
-from .flats import affine_hull, dimension
+from .center import analytic_center
+from .flats import affine_hull, dimension, lineality
+from .programs import chebyshev_ball, support
 from .sampling import Rounded, Seed, default_burn_in, default_thinning, generator_of, rounded_at_center, whitened, within
 
 # Hulls beyond these take minutes or all memory: the number of vertices grows like rows ** (dim / 2)
@@ -125,28 +127,50 @@ def volume(
 
 
 def _corners(p: Polytope, tolerance: Tolerance, *, lines: bool = True) -> tuple[Tensor, Tensor]:
+    """Return vertices and extreme rays; neither for a polytope with a line, or its refusal unless `lines` may be."""
     hull = affine_hull(p, tolerance=tolerance)
     none = torch.zeros(0, p.dim, dtype=torch.float64)
     if hull.dimension == 0:
         return hull.point[None], none
     inner = within(p, hull)
-    _affordable(len(inner), inner.dim)
-    rounded = whitened(inner, torch.zeros(inner.dim, dtype=torch.float64)) if len(inner) >= inner.dim else None
-    if rounded is None:
+    if lineality(inner, tolerance=tolerance).shape[1]:
         if lines:
             return none, none
         raise GeometryError(
-            "extreme_rays: expected a polytope with a vertex; got one that contains a line; intersect with a box"
+            "extreme_rays: expected a polytope with a vertex; got one that contains a line (lineality gives it); intersect"
+            " with a box"
         )
-    accuracy = accuracy_of(tolerance)
-    points, rays = _hull.corners(
-        rounded.matrix.numpy(), rounded.bound.numpy(), torch.zeros(inner.dim).double().numpy(), accuracy
-    )
-    found = hull.point + torch.from_numpy(points) @ rounded.transform.T @ hull.basis.T
+    _affordable(len(inner), inner.dim)
+    bounded = is_bounded(inner, tolerance=tolerance).answer
+    rounded = None if bounded is None else _rounded_inside(inner, bounded, tolerance)
+    if rounded is None:
+        refuse_undecided("vertices")
+    middle = torch.zeros(inner.dim, dtype=torch.float64)
+    points, rays = _hull.corners(rounded.matrix.numpy(), rounded.bound.numpy(), middle.numpy(), accuracy_of(tolerance))
+    found = hull.point + (rounded.origin + torch.from_numpy(points) @ rounded.transform.T) @ hull.basis.T
     ways = torch.from_numpy(rays) @ rounded.transform.T @ hull.basis.T
-    if not all(proofs_of(p, tolerance).feasible(v.numpy()) for v in found):
+    proofs = proofs_of(p, tolerance)
+    if (bounded and len(ways)) or not all(proofs.feasible(v.numpy()) for v in found):
         refuse_undecided("vertices")
     return found, ways / torch.linalg.vector_norm(ways, dim=1, keepdim=True)
+
+
+def _rounded_inside(p: Polytope, bounded: bool, tolerance: Tolerance) -> Rounded | None:
+    """Return a full-dimensional polytope without lines, rounded where its corners are in sight of a point inside.
+
+    That is the analytic centre, of an unbounded polytope that of a part: the sum of the rows grows along every ray, so
+    bounding it leaves no ray.
+    """
+    part = p
+    if not bounded:
+        ahead = -unit_rows(p)[0].sum(0)
+        ahead = ahead / torch.linalg.vector_norm(ahead)
+        least = -support(p, -ahead, tolerance=tolerance).value
+        reach = least + proofs_of(p, tolerance).length
+        if not math.isfinite(reach):
+            return None
+        part = p & Polytope.of(ahead[None], torch.tensor([reach]))
+    return whitened(p, analytic_center(part, start=chebyshev_ball(part, tolerance=tolerance).center))
 
 
 def _affordable(rows: int, dim: int) -> None:
