@@ -16,7 +16,9 @@ from polylens._files import write_atomically, write_directory_atomically
 from polylens.data import Data
 from polylens.errors import FileError, InputError, ShapeError
 from polylens.geometry import chebyshev_ball
+from polylens.region import Region
 from polylens.report import SECTIONS, Section, Subject, Table, examine, write_report
+from polylens.report.regions import _across, _Box, regions
 from polylens.report.section import number, plain
 from polylens.report.singular import singular_values
 
@@ -83,7 +85,7 @@ def test_the_page_is_whole_and_refers_to_nothing_outside(folder: Path) -> None:
 
 def test_each_figure_is_there_as_png_and_svg(folder: Path) -> None:
     names = {p.stem for p in (folder / "figures").iterdir()}
-    regions = {"boundary_distances", "across"}
+    regions = {"region_sizes", "across"}
     assert names == {"units", "frequencies", "classifiers", "misclassified", "singular_values"} | regions
     for name in names:
         assert (folder / "figures" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
@@ -148,14 +150,81 @@ def test_unusual_networks_get_a_page_too(case: str, tmp_path: Path) -> None:
 
 def test_the_numbers_of_regions_are_those_of_the_api(folder: Path, net: Network, data: Data) -> None:
     found = json.loads((folder / "report.json").read_text())["sections"]["regions"]
+    near = nearest_boundary(net, data.inputs).distance
     assert found["measured"] == len(data)
-    assert found["median"] == pytest.approx(float(nearest_boundary(net, data.inputs).distance.median()))
-    low, high, size = float(data.inputs.min()), float(data.inputs.max()), data.inputs[0].numel()
+    assert found["median"] == found["distributions"]["distance"]["median"] == pytest.approx(float(near.median()))
+    assert found["distributions"]["distance"]["largest"] == pytest.approx(float(near.max()))
+    low, high = found["box"]
+    assert (low, high) == (float(data.inputs.min()), float(data.inputs.max()))
     for row in found["examples"][:3]:
-        here = region(net, data.inputs[row["index"]], domain=Polytope.box([low] * size, [high] * size))
+        here = region(net, data.inputs[row["index"]], domain=Polytope.box([low] * 64, [high] * 64))
         assert row["num_facets"] == facets(here.polytope).num_facets
+        assert row["facets_complete"]
         assert row["inradius"] == pytest.approx(chebyshev_ball(here.polytope).radius)
         assert row["boundary_distance"] == pytest.approx(here.nearest[0])
+        assert row["across_distance"] >= row["boundary_distance"] * (1 - 1e-9)
+        assert row["across_switched"] == 1
+
+
+def test_the_distributions_of_regions_cover_inputs_evenly_and_say_how_many(folder: Path, net: Network, data: Data) -> None:
+    found = json.loads((folder / "report.json").read_text())["sections"]["regions"]["distributions"]
+    low, high = float(data.inputs.min()), float(data.inputs.max())
+    box = Polytope.box([low] * 64, [high] * 64)
+    chosen = torch.linspace(0, len(data) - 1, found["inradius"]["inputs"]).round().long()
+    radii = torch.tensor([chebyshev_ball(region(net, data.inputs[i], domain=box).polytope).radius for i in chosen])
+    assert found["inradius"]["median"] == pytest.approx(float(radii.median()))
+    assert found["inradius"]["least"] == pytest.approx(float(radii.min()))
+    assert found["facets"]["inputs"] >= 20
+    assert found["facets"]["least"] <= found["facets"]["median"] <= found["facets"]["largest"]
+    text = (folder / "index.html").read_text(encoding="utf-8")
+    assert f"{found['inradius']['inputs']} of the 60 inputs, evenly spaced" in text
+
+
+def nearest_by_enumeration(here: Region, low: float, high: float) -> float:
+    """The least distance to a hyperplane within a box, by dual bisection for every row."""
+    x, best = here.point.reshape(-1), torch.inf
+    for a, gap in zip(here.polytope.matrix, here.polytope.slack(x), strict=True):
+        if float((a * torch.where(a > 0, high, low)).sum() - a @ x) <= gap:
+            continue
+        t0, t1 = 0.0, 1e6
+        for _ in range(200):
+            t = (t0 + t1) / 2
+            t0, t1 = (t, t1) if float(a @ ((x + t * a).clamp(low, high) - x)) < gap else (t0, t)
+        best = min(best, float(((x + t1 * a).clamp(low, high) - x).norm()))
+    return best
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_nearest_input_across_stays_in_the_box_switches_its_unit_and_is_the_nearest(seed: int) -> None:
+    random = torch.Generator().manual_seed(seed)
+    weights = [(torch.randn(n, m, generator=random), torch.randn(n, generator=random)) for n, m in ((7, 5), (6, 7), (2, 6))]
+    net = dense(weights).double()
+    x = torch.rand(5, generator=random, dtype=torch.float64).round(decimals=1)  # some entries on the box's sides
+    x[0], x[1] = 0.0, 1.0
+    here = region(net, x)
+    found = _across(here, _Box(0.0, 1.0, 5))
+    assert found is not None
+    assert float(found.point.min()) >= 0
+    assert float(found.point.max()) <= 1
+    assert found.distance == pytest.approx(nearest_by_enumeration(here, 0.0, 1.0), rel=1e-6)
+    assert float((found.point - x).norm()) == pytest.approx(found.distance, rel=1e-3)
+    beyond = patterns(net, found.point[None])
+    assert found.switched == 1
+    assert int(beyond.pieces(found.unit.name).flatten()[found.unit.unit]) == found.unit.piece
+
+
+def test_a_box_that_no_boundary_enters_has_nothing_across() -> None:
+    here = region(dense([([[1.0, 1.0]], [5.0]), ([[1.0]], None)]), torch.tensor([0.5, 0.5]))
+    assert _across(here, _Box(0.0, 1.0, 2)) is None
+
+
+def test_facets_that_are_too_many_to_find_are_left_out_in_words() -> None:
+    net = dense([(rand(40, 400), rand(40)), (rand(3, 40), None)])  # 840 rows on 400 inputs: programs are too slow for a page
+    section = regions(examine(net, Data(torch.rand(12, 400, generator=RANDOM), None, "d")))
+    assert "facets" not in section.data["distributions"]
+    assert section.data["distributions"]["inradius"]["inputs"] == 12
+    assert "no distribution of their number" in " ".join(section.paragraphs)
+    assert all(row["num_facets"] is None or row["num_facets"] <= row["rows"] for row in section.data["examples"])
 
 
 def test_maps_too_large_to_hold_are_left_out_in_words() -> None:

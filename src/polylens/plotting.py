@@ -270,12 +270,15 @@ def picture(values: Tensor) -> Tensor | None:
     return x.permute(1, 2, 0) if x.shape[0] == 3 else x.mean(0)
 
 
-def gallery(rows: Sequence[tuple[str, Sequence[Panel | None]]]) -> Figure:
+def gallery(
+    rows: Sequence[tuple[str, Sequence[Panel | None]]], *, signed: str = "weight", unit: str = "output per input"
+) -> Figure:
     """Return panels in rows with a label each, one column a sample: pictures grey, signed weights red (up) and blue (down).
 
     The weights of a column share one symmetric scale, so that weak columns can be seen beside strong ones; what full
     colour means is written below each, and it is the 99th percentile of their size, for single entries would drown all
-    others. Samples that are no pictures are drawn as bars over their entries.
+    others. Samples that are no pictures are drawn as bars over their entries. `signed` says what the signed values are,
+    and `unit` in what.
     """
     as_picture = all(picture(p.values) is not None for _, panels in rows for p in panels if p is not None)
     columns = max(len(panels) for _, panels in rows)
@@ -289,9 +292,9 @@ def gallery(rows: Sequence[tuple[str, Sequence[Panel | None]]]) -> Figure:
             for k, ax in enumerate(line):
                 _panel(ax, panels[k] if k < columns else None, bounds[k] if k < columns else 1.0, as_picture)
         if as_picture:
-            _colour_scale(figure, axes, bounds)
+            _colour_scale(figure, axes, bounds, signed)
         else:
-            figure.supxlabel("entry of the input; weights in output per input, blue up and orange down", fontsize=10)
+            figure.supxlabel(f"entry of the input; {signed} in {unit}, blue up and orange down", fontsize=10)
     return figure
 
 
@@ -365,7 +368,7 @@ def _whole_ticks() -> Any:
     return MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10])
 
 
-def _colour_scale(figure: Figure, axes: Array, bounds: Sequence[float]) -> None:
+def _colour_scale(figure: Figure, axes: Array, bounds: Sequence[float], signed: str) -> None:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
@@ -373,33 +376,56 @@ def _colour_scale(figure: Figure, axes: Array, bounds: Sequence[float]) -> None:
         ax.set_xlabel(f"±{bound:.2g}", fontsize=9, labelpad=4)
     scale = ScalarMappable(Normalize(-1, 1), "RdBu_r")
     bar = figure.colorbar(scale, ax=list(axes.flat), fraction=0.03, pad=0.015, shrink=0.6, aspect=24, extend="both")
-    bar.set_label("weight, in units of the number below its column", fontsize=9.5)
+    bar.set_label(f"{signed}, in units of the number below its column", fontsize=9.5)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8.5, length=2)
 
 
-def distance_figure(distances: Tensor) -> Figure:
-    """Return a histogram of positive distances on a logarithmic axis; zeros go to the first bar."""
-    values = distances.double().clamp(min=float(distances[distances > 0].min()) if bool((distances > 0).any()) else 1e-12)
-    low, high = float(values.min().log10()), float(values.max().log10())
-    edges = torch.logspace(low - 0.05, high + 0.05, 31, dtype=torch.float64)
+@final
+@dataclass(frozen=True, eq=False, slots=True)
+class Distribution:
+    """What a histogram shows: a `title`, the words below its axis, and the finite `values`: lengths on a logarithmic axis, or
+    whole numbers on a plain one."""
+
+    title: str
+    values: Tensor
+    label: str
+    logarithmic: bool
+
+
+def distribution_figure(parts: Sequence[Distribution]) -> Figure:
+    """Return histograms side by side, each with its median marked; on a logarithmic axis zeros go to the first bar."""
     with style():
-        figure = new_figure(_WIDE, 2.9)
-        ax = figure.subplots()
-        ax.hist(values.numpy(), bins=edges.tolist(), color=BLUE)
-        ax.axvline(float(values.median()), color=ORANGE, lw=1.5)
-        ax.annotate(
-            "median",
-            (float(values.median()), 1),
-            xycoords=("data", "axes fraction"),
-            xytext=(5, -12),
-            textcoords="offset points",
-            color=ORANGE,
-        )
-        ax.set_xscale("log")
-        ax.set_xlabel("distance to the nearest boundary, in units of the input")
-        ax.set_ylabel("inputs")
+        figure = new_figure(_WIDE, 3.1)
+        for ax, part in zip(figure.subplots(1, len(parts), squeeze=False).flat, parts, strict=True):
+            values = part.values.double()
+            ax.hist(_within_axis(values, part.logarithmic).numpy(), bins=_edges(values, part.logarithmic), color=BLUE)
+            if part.logarithmic:
+                ax.set_xscale("log")
+            middle = float(values.median())
+            ax.axvline(max(middle, ax.get_xlim()[0]), color=ORANGE, lw=1.5)
+            ax.set_title(part.title)
+            ax.set_title(f"median {middle:.3g}", loc="right", color=ORANGE, weight="normal", fontsize=10)
+            ax.set_xlabel(part.label)
+            ax.set_ylabel(f"inputs, of {len(values):,}")
+            ax.yaxis.set_major_locator(_whole_ticks())
     return figure
+
+
+def _within_axis(values: Tensor, logarithmic: bool) -> Tensor:
+    positive = values[values > 0]
+    return values.clamp(min=float(positive.min()) if len(positive) else 1e-12) if logarithmic else values
+
+
+def _edges(values: Tensor, logarithmic: bool) -> list[float]:
+    """Return the ends of the bars: about as many as the square root of the number of values, 30 at most."""
+    count, shown = min(30, max(5, round(math.sqrt(len(values)) * 1.5))), _within_axis(values, logarithmic)
+    if logarithmic:
+        low, high = float(shown.min().log10()), float(shown.max().log10())
+        edges: list[float] = torch.logspace(low - 0.05, high + 0.05, count + 1, dtype=torch.float64).tolist()
+        return edges
+    low, high = float(shown.min()) - 0.5, float(shown.max()) + 0.5
+    return np.linspace(low, high, 1 + (int(high - low) if high - low <= 30 else count)).tolist()
 
 
 def decay_figure(maps: Sequence[tuple[str, AffineMap, bool]]) -> Figure:
