@@ -6,6 +6,8 @@ import itertools
 
 from hypothesis import strategies as st
 
+from oracles import Dense, Join, Kink, Step, Sum, Winner
+
 Layer = tuple[list[list[float]], list[float]]
 
 QUARTERS = st.integers(-8, 8).map(lambda k: k / 4)  # dyadic: sums and products below are exact in float64
@@ -45,3 +47,71 @@ def degenerate_network(draw: st.DrawFn) -> list[Layer]:
 def points(inputs: int) -> st.SearchStrategy[list[float]]:
     """Draw a point that often lies on a hyperplane, or on several: integers, halves and the origin."""
     return st.lists(st.integers(-4, 4).map(lambda k: k / 2), min_size=inputs, max_size=inputs)
+
+
+HALVES = st.integers(-4, 4).map(lambda k: k / 2)
+KINKS: dict[str, tuple[list[float], list[float], list[float], tuple[int, ...]]] = {
+    "relu": ([0.0], [0.0, 1.0], [0.0, 0.0], ()),
+    "leaky relu": ([0.0], [0.25, 1.0], [0.0, 0.0], ()),
+    "abs": ([0.0], [-1.0, 1.0], [0.0, 0.0], ()),
+    "hardtanh": ([-1.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 1.0], ()),
+    "hardshrink": ([-0.5, 0.5], [1.0, 0.0, 1.0], [0.0, 0.0, 0.0], (0,)),
+    "softshrink": ([-0.5, 0.5], [1.0, 0.0, 1.0], [0.5, 0.0, -0.5], ()),
+    "stairs": ([-1.0, 0.0, 0.5], [0.0, 0.0, 1.0, -2.0], [0.0, 1.0, -0.5, 1.0], (1,)),
+}
+
+
+@st.composite
+def kink(draw: st.DrawFn, source: int) -> Kink:
+    """Draw a gate: with one breakpoint or several, continuous or with jumps."""
+    return Kink(source, *KINKS[draw(st.sampled_from(list(KINKS)))])
+
+
+@st.composite
+def half_integer_layer(draw: st.DrawFn, inputs: int, outputs: int) -> Layer:
+    """Draw integer weights with half-integer biases: many hyperplanes through one vertex, in every layer."""
+    weight = [[draw(INTEGERS) for _ in range(inputs)] for _ in range(outputs)]
+    return weight, [draw(HALVES) for _ in range(outputs)]
+
+
+@st.composite
+def program(draw: st.DrawFn, inputs: int, units: int) -> list[Step]:
+    """Draw a small program: dense layers and gates, with a max over windows, a residual sum or a join now and then."""
+    steps: list[Step] = []
+    width, last = inputs, 0
+    for _ in range(draw(st.integers(1, 2))):
+        size = draw(st.integers(1, units))
+        make = draw(st.sampled_from([layer, half_integer_layer]))
+        steps.append(Dense(last, *draw(make(width, size))))
+        before, last, width = last, last + 1, size
+        kind = draw(st.sampled_from(["gate", "gate", "gate", "winner", "winner of gates", "sum", "join"]))
+        if kind != "winner":
+            steps.append(draw(kink(last)))
+            last += 1
+        if kind.startswith("winner") and width > 1:  # behind a gate that is flat somewhere candidates tie on whole cells
+            window, stride = draw(st.integers(2, min(3, width))), draw(st.integers(1, 2))
+            steps.append(Winner(last, window, stride, draw(st.booleans())))
+            last, width = last + 1, (width - window) // stride + 1
+        elif kind == "sum":
+            steps.append(Sum(last, last - 1, draw(st.sampled_from([1.0, -0.5]))))
+            last += 1
+        elif kind == "join":
+            sizes = _widths(inputs, steps)
+            steps.append(Join(last, before))
+            last, width = last + 1, width + sizes[before]
+    return steps
+
+
+def _widths(inputs: int, steps: list[Step]) -> list[int]:
+    """Return the number of entries of every value of a program."""
+    found = [inputs]
+    for step in steps:
+        if isinstance(step, Dense):
+            found.append(len(step.bias))
+        elif isinstance(step, Kink):
+            found.append(found[step.source])
+        elif isinstance(step, Winner):
+            found.append((found[step.source] - step.size) // step.stride + 1)
+        else:
+            found.append(found[step.first] + (found[step.second] if isinstance(step, Join) else 0))
+    return found
