@@ -238,6 +238,32 @@ def test_a_thin_polytope_is_not_a_flat_one() -> None:
     assert dimension(Polytope.box([0, 1], [1, 1 + 1e-12])) == 1
 
 
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [([1e8, 1e8], [1e8 + 0.125, 1e8 + 0.125]), ([0.0, 0.0], [1e5, 1e-4])],
+    ids=["far away", "long"],
+)
+def test_small_and_thin_polytopes_far_away_are_full(low: list[float], high: list[float]) -> None:
+    p = Polytope.box(low, high)
+    sides = [b - a for a, b in zip(low, high, strict=True)]
+    assert dimension(p) == 2
+    assert chebyshev_ball(p).radius == pytest.approx(min(sides) / 2, rel=1e-4)  # rounding of 1e8 is 1e-8
+    assert volume(p).value == pytest.approx(math.prod(sides), rel=1e-4)
+    assert abs(volume(p).value - math.prod(sides)) <= volume(p).error
+    assert len(vertices(p)) == 4
+
+
+def test_what_counts_as_flat_says_how_much_volume_rounding_may_hide() -> None:
+    thin = Polytope.box([0.0, 1.0], [1.0, 1.0 + 1e-12])
+    for method in ("exact", "monte_carlo"):
+        assert volume(thin, method=method).value == 0.0
+        assert 1e-12 < volume(thin, method=method).error < 1e-8
+    assert volume(EMPTY).error == 0.0
+    beyond_the_solver = Polytope.box([-1e7, 3.0], [1e7, 3.0 + 2.0**-20])
+    assert abs(volume(beyond_the_solver).value - 2e7 * 2.0**-20) <= volume(beyond_the_solver).error
+    assert volume(Polytope.box([0.0, 0.0], [math.inf, 0.0])).error == math.inf
+
+
 def test_boundedness_has_a_certificate_either_way() -> None:
     for p in (Polytope.simplex(4), Polytope.cross_polytope(3), PINCHED, random_cuts(3, 4, seed=1), INTERVAL):
         found = is_bounded(p)

@@ -301,13 +301,16 @@ class LinearProgram:
 class Deepest(NamedTuple):
     """The point farthest inside all rows, how far, and `multipliers` y >= 0 with A^T y = 0 that prove b.y >= any depth.
 
-    For an empty polytope the depth is negative and they are Farkas's.
+    For an empty polytope the depth is negative and they are Farkas's. A depth of at most `rounding` is none; one of `cap`
+    may be more.
     """
 
     point: Tensor
     depth: float
     multipliers: Tensor
     is_empty: bool
+    rounding: float
+    cap: float
 
 
 def deepest(matrix: Tensor, bound: Tensor, *, tolerance: Tolerance | None = None) -> Deepest | None:
@@ -317,9 +320,39 @@ def deepest(matrix: Tensor, bound: Tensor, *, tolerance: Tolerance | None = None
     below 0 its multipliers are Farkas's. A row of zeros has no distance; its bound counts as one.
     """
     tolerance = tolerance or Tolerance()
+    found = _capped(matrix, bound, tolerance)
+    if found is None or found.is_empty or found.depth > found.rounding:
+        return found
+    return _closer(matrix, bound, found, tolerance) or found
+
+
+def _capped(matrix: Tensor, bound: Tensor, tolerance: Tolerance) -> Deepest | None:
     sides = torch.nonzero((matrix != 0).sum(1) == 1).reshape(-1)
     found = _deepest(matrix, bound, sides, tolerance) if len(sides) else None
     return found or _deepest(matrix, bound, None, tolerance)
+
+
+def _closer(matrix: Tensor, bound: Tensor, found: Deepest, tolerance: Tolerance) -> Deepest | None:
+    """Return the deepest point as seen from one found before, if it is inside by more than rounding; None otherwise.
+
+    The solver's accuracy is relative to where the hyperplanes lie; around a point nearby they lie where the polytope is
+    thin, and what is left is the rounding of the slacks.
+    """
+    slack, room = slack_at(matrix, bound, found.point, tolerance)
+    near = _capped(matrix, slack, tolerance)
+    rounding = max(room, near.rounding) if near is not None else room
+    if near is None or near.is_empty or near.depth <= rounding:
+        return None
+    return near._replace(point=found.point + near.point, rounding=rounding)
+
+
+def slack_at(matrix: Tensor, bound: Tensor, point: Tensor, tolerance: Tolerance) -> tuple[Tensor, float]:
+    """Return the slacks (rows,) at a point, 0 where they are rounding, and the largest distance that rounding makes."""
+    norms = torch.linalg.vector_norm(matrix, dim=1)
+    room = tolerance.relative * (bound.abs() + matrix.abs() @ point.abs())
+    slack = bound - matrix @ point
+    distances = (room / norms)[norms > 0]
+    return torch.where(slack.abs() > room, slack, 0.0), float(distances.max()) if len(distances) else 0.0
 
 
 def _deepest(matrix: Tensor, bound: Tensor, sides: Tensor | None, tolerance: Tolerance) -> Deepest | None:
@@ -346,9 +379,10 @@ def _deepest(matrix: Tensor, bound: Tensor, sides: Tensor | None, tolerance: Tol
     point, y = found.point[:-1], found.multipliers[:rows].clone()
     if sides is not None:
         y[sides] += found.multipliers[rows + 1 : rows + 1 + len(sides)]
-        return Deepest(point, found.value, y, False) if proofs.feasible(point.numpy()) else None
-    empty = proofs.empty(y.numpy())
-    return Deepest(point, found.value, y, empty) if empty or proofs.feasible(point.numpy()) else None
+    empty = sides is None and proofs.empty(y.numpy())
+    if not (empty or proofs.feasible(point.numpy())):
+        return None
+    return Deepest(point, found.value, y, empty, proofs.accuracy * proofs.length, proofs.length)
 
 
 def _power(sizes: Array) -> Array:

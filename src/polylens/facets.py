@@ -115,8 +115,8 @@ def facets(p: Polytope | Bounded, *, tolerance: Tolerance | None = None, time_li
     Args:
         p: the polytope, or a region, whose polytope is meant.
         tolerance: rows of length 1 whose direction and distance differ by less than `relative` are one hyperplane. The
-            solver's accuracy is 1024 times that (1e-9): a polytope thinner than this, relative to its length, is flat,
-            and a row that cuts off less is redundant; `merged` and `touching` report the largest that was so taken.
+            solver's accuracy is 1024 times that (1e-9), relative to the polytope's length, the median distance of its
+            hyperplanes from a point inside: `geometry` says which polytopes count as flat, and a row that cuts off less is redundant; `merged` and `touching` report the largest that was so taken.
         time_limit: seconds; rows that are open then are `undecided`.
 
     Raises:

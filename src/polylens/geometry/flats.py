@@ -12,7 +12,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from .._lp import Proofs, accuracy_of, deepest
+from .._lp import Proofs, accuracy_of, deepest, slack_at
 from .._types import Tolerance
 from ..polytope import Polytope
 from ._answers import TOLERANCE, Answer, deepest_of, proofs_of, refuse_empty, refuse_undecided, row_space, unit_rows
@@ -61,7 +61,7 @@ def affine_hull(p: Polytope, *, tolerance: Tolerance = TOLERANCE) -> AffineHull:
         refuse_undecided("affine_hull")
     if deep.is_empty:
         refuse_empty("affine_hull")
-    if deep.depth > accuracy_of(tolerance) * proofs_of(p, tolerance).length:
+    if deep.depth > deep.rounding:
         return AffineHull(deep.point, torch.eye(p.dim, dtype=torch.float64), torch.zeros(0, dtype=torch.long), None)
     return _flat_hull(p, deep.point, tolerance)
 
@@ -102,7 +102,8 @@ def _flat_hull(p: Polytope, point: Tensor, tolerance: Tolerance) -> AffineHull:
     """
     proofs = proofs_of(p, tolerance)
     a, b = unit_rows(p)
-    rounding = proofs.accuracy * (proofs.length + float(torch.linalg.vector_norm(point)))
+    slack, room = slack_at(a, b, point, tolerance)
+    rounding = max(room, proofs.accuracy * Proofs(a.numpy(), slack.numpy(), proofs.accuracy).length)
     held, y = torch.zeros(len(p), dtype=torch.bool), torch.zeros(len(p), dtype=torch.float64)
     basis = torch.eye(p.dim, dtype=torch.float64)
     for _ in range(p.dim + 1):

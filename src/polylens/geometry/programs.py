@@ -1,7 +1,7 @@
 """What linear programs answer about a polytope: emptiness, the largest ball, supports, widths, the box around it.
 
-A polytope counts as flat when the largest ball in it is rounding of its coordinates: below about 1e-9 of the median
-distance of its hyperplanes from 0.
+A polytope counts as flat when the largest ball in it is rounding: of radius below about 1e-12 of the terms b_i and
+a_ij x_j of some row, or 1e-9 of the median distance of its hyperplanes from a point of it.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from .._check import ArrayLike, finite
-from .._lp import LinearProgram, Optimum, accuracy_of
+from .._lp import Deepest, LinearProgram, Optimum
 from .._types import Status, Tolerance
 from ..errors import InputError, ShapeError
 from ..polytope import Polytope
-from ._answers import TOLERANCE, Answer, deepest_of, proofs_of, refuse_empty, refuse_undecided
+from ._answers import TOLERANCE, Answer, deepest_of, refuse_empty, refuse_undecided
 
 
 @final
@@ -78,7 +78,8 @@ class Bounds(NamedTuple):
 def is_empty(p: Polytope, *, tolerance: Tolerance = TOLERANCE) -> Emptiness:
     """Return whether the polytope is empty, with a point of it or with Farkas multipliers.
 
-    A point may violate rows by rounding: polytopes that are empty by less than 1e-9 of their coordinates have a point.
+    A point may violate rows by rounding: polytopes that are empty by less than the solver's
+    accuracy, 1e-9 of the median distance of the hyperplanes from 0, have a point.
     No rows: the origin. Rows of zeros with a negative bound make a polytope empty.
 
     Algorithm: one linear program, the deepest point, whose optimum exists for every polytope and whose multipliers are
@@ -114,18 +115,13 @@ def chebyshev_ball(p: Polytope, *, tolerance: Tolerance = TOLERANCE) -> Ball:
     0.0
     """
     deep = deepest_of(p, tolerance)
-    length = proofs_of(p, tolerance).length
-    if deep is not None and accuracy_of(tolerance) * length < deep.depth < length / 2:  # neither flat nor at its cap
+    if deep is not None and deep.rounding < deep.depth < deep.cap / 2:  # neither flat nor at its cap
         return Ball(deep.point, deep.depth, deep.multipliers)
-    norms = torch.linalg.vector_norm(p.matrix, dim=1, keepdim=True)
-    program = LinearProgram(torch.cat([p.matrix, norms], 1), p.bound, tolerance=tolerance)
-    found = program.maximise(_unit(p.dim, p.dim + 1))
-    rounding = accuracy_of(tolerance) * program.length
-    if found.status is Status.INFEASIBLE or found.value < -rounding:
-        refuse_empty("chebyshev_ball")
-    if found.point is None:
+    if deep is None:
         refuse_undecided("chebyshev_ball")
-    return Ball(found.point[:-1], found.value if found.value > rounding else 0.0, found.multipliers)
+    if deep.is_empty:
+        refuse_empty("chebyshev_ball")
+    return _uncapped_ball(p, deep, tolerance)
 
 
 def support(p: Polytope, c: ArrayLike, *, tolerance: Tolerance = TOLERANCE) -> Support:
@@ -178,6 +174,16 @@ def bounding_box(p: Polytope, *, tolerance: Tolerance = TOLERANCE) -> Bounds:
     ends = [[_value("bounding_box", program.maximise(sign * _unit(i, p.dim))) for i in range(p.dim)] for sign in (1.0, -1.0)]
     high, low = torch.tensor(ends, dtype=torch.float64).reshape(2, p.dim)
     return Bounds(-low, high)
+
+
+def _uncapped_ball(p: Polytope, deep: Deepest, tolerance: Tolerance) -> Ball:
+    """Return a largest ball by a program without a cap, around a point known before; its radius is 0 where that is rounding."""
+    norms = torch.linalg.vector_norm(p.matrix, dim=1, keepdim=True)
+    program = LinearProgram(torch.cat([p.matrix, norms], 1), p.slack(deep.point), tolerance=tolerance)
+    found = program.maximise(_unit(p.dim, p.dim + 1))
+    if found.point is None:
+        refuse_undecided("chebyshev_ball")
+    return Ball(deep.point + found.point[:-1], found.value if found.value > deep.rounding else 0.0, found.multipliers)
 
 
 def _unit(i: int, dim: int) -> Tensor:

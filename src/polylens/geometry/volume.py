@@ -15,11 +15,11 @@ from .._types import Tolerance
 from .._walk import Walk
 from ..errors import GeometryError, InputError
 from ..polytope import Polytope
-from ._answers import TOLERANCE, Answer, proofs_of, refuse_undecided, unit_rows
+from ._answers import TOLERANCE, Answer, deepest_of, proofs_of, refuse_undecided, unit_rows
 from .boundedness import is_bounded
 from .center import analytic_center
 from .flats import affine_hull, dimension, lineality
-from .programs import chebyshev_ball, support
+from .programs import bounding_box, chebyshev_ball, support
 from .sampling import Rounded, Seed, default_burn_in, default_thinning, generator_of, rounded_at_center, whitened, within
 
 # Hulls beyond these take minutes or all memory: the number of vertices grows like rows ** (dim / 2)
@@ -34,7 +34,10 @@ REPLICAS = 16
 @final
 @dataclass(frozen=True, eq=False, slots=True)
 class Volume(Answer):
-    """A volume: `error` bounds the rounding of an exact `method` and is the standard error of "monte_carlo"."""
+    """A volume: `error` bounds the rounding of an exact `method` and is the standard error of "monte_carlo".
+
+    Of a polytope taken as flat it is the most that rounding can hide, by either method: infinite where it is unbounded.
+    """
 
     value: float
     error: float
@@ -110,8 +113,9 @@ def volume(
         raise InputError(f"volume: expected the method 'exact' or 'monte_carlo'; got {method!r}")
     if samples < 2:
         raise InputError(f"volume: expected at least 2 samples per body and run; got {samples}")
-    if dimension(p, tolerance=tolerance) < p.dim:
-        return Volume(0.0, 0.0, method)
+    size = dimension(p, tolerance=tolerance)
+    if size < p.dim:
+        return Volume(0.0, _hidden(p, tolerance) if size >= 0 else 0.0, method)
     bounded = is_bounded(p, tolerance=tolerance)
     if bounded.answer is None:
         refuse_undecided("volume")
@@ -124,6 +128,19 @@ def volume(
     if method == "monte_carlo":
         return _annealed_volume(p, samples, generator_of(seed), tolerance)
     return _hull_volume(vertices(p, tolerance=tolerance), tolerance)
+
+
+def _hidden(p: Polytope, tolerance: Tolerance) -> float:
+    """Return a bound on the volume of a polytope that counts as flat: its largest ball's radius times the surface of its box.
+
+    A convex body's volume is at most its inradius times its surface, and a convex body within another has less surface.
+    """
+    deep = deepest_of(p, tolerance)
+    if deep is None:
+        return math.inf
+    low, high = bounding_box(p, tolerance=tolerance)
+    sides = (high - low).clamp(min=2 * deep.rounding).tolist()
+    return deep.rounding * 2 * sum(math.prod(sides[:i] + sides[i + 1 :]) for i in range(p.dim))
 
 
 def _corners(p: Polytope, tolerance: Tolerance, *, lines: bool = True) -> tuple[Tensor, Tensor]:
