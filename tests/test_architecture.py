@@ -20,13 +20,15 @@ LAYERS: tuple[set[str], ...] = (
     {"_cut", "errors", "_progress", "_types"},
     {"_barrier", "_certify", "_check", "_cut_max", "_files", "_hull", "_lp", "_measure", "_walk"},
     {"_workspace", "affine", "pattern", "polytope", "steps"},
-    {"cells", "gates", "geometry"},
+    {"cells", "gates", "geometry", "store"},
     {"_flat", "domain", "smooth"},
     {"_verdicts", "network"},
     {"_decide", "_rounding", "_stages", "local"},
     {"facets", "germ", "linearise"},
     {"_engine", "boundary", "convert", "data", "region"},
-    {"explore", "subdivision"},
+    {"_tasks", "explore"},
+    {"_partitions"},
+    {"subdivision"},
     {"complex"},
     {"zoo"},
     {"plotting"},
@@ -66,6 +68,9 @@ DOORS: dict[str, set[str]] = {
     "highspy": {"_lp"},
     "scipy": {"_hull"},
     "numba": {"_cut"},
+    "pyarrow": {"_partitions", "store"},
+    "joblib": {"_tasks"},
+    "threadpoolctl": {"_tasks"},
 }
 DISTRIBUTIONS = {"sklearn": "scikit-learn"}
 PARTS = {"google": "onnx"}  # protobuf, whose errors onnx lets through

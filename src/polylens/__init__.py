@@ -14,7 +14,8 @@ from .network import Network, Node, patterns
 from .pattern import Frequencies, Patterns, UnitLayer
 from .polytope import Polytope
 from .region import Region, neighbour, region
-from .subdivision import iter_cells
+from .store import Store, open_store
+from .subdivision import RegionCount, count_regions, iter_cells, max_regions
 
 __version__ = "0.1.0"
 
@@ -35,12 +36,15 @@ __all__ = [
     "PolylensError",
     "Polytope",
     "Region",
+    "RegionCount",
     "Segment",
     "Slice",
+    "Store",
     "UnitLayer",
     "WholeSpace",
     "affine_map",
     "affine_maps",
+    "count_regions",
     "dense",
     "explore",
     "facets",
@@ -48,8 +52,10 @@ __all__ = [
     "iter_cells",
     "linearise",
     "load",
+    "max_regions",
     "nearest_boundary",
     "neighbour",
+    "open_store",
     "patterns",
     "reduced",
     "region",

@@ -7,6 +7,7 @@ gates times the chunk, and not by the number of cells.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -17,11 +18,12 @@ from torch import Tensor
 
 from . import _cut
 from ._cut_max import Windows
-from ._stages import Stage, advance, gated, jumps, padded, stages, steepest, words_of
+from ._stages import Stage, Values, advance, gated, jumps, padded, stages, steepest, words_of
 from ._types import Tolerance
 from ._workspace import Cut, Sweep, Tally, Workspace
 from .cells import Cells
 from .domain import Domain
+from .errors import ShapeError
 from .gates import Choice, Gate, MaxGate
 from .germ import exact
 from .network import Network
@@ -33,7 +35,7 @@ _BYTES = 1 << 25  # that the carried values of a chunk may take
 
 
 @dataclass(eq=False, slots=True)
-class _Chunk:
+class Chunk:
     """Cells on their way: incidences, words so far, and at the vertices coordinates, weight, error and carried values."""
 
     cells: _cut.Cells
@@ -44,26 +46,68 @@ class _Chunk:
     carried: dict[int, Array]
 
 
-@dataclass(eq=False)
-class Engine:
-    """One run over the cells of a domain; `tally` and `per_level` tell what it met so far.
+@dataclass(eq=False, slots=True)
+class Record:
+    """What a run has met so far, gate by gate; records of tasks add up.
 
-    With `counting`, cells of the last gate are counted in the tally and not made.
+    `inner` counts the cells that touch no wall between cones of an unbounded domain; `across` holds the patterns of those
+    that do, because parts of one region on either side of a wall share theirs.
     """
 
-    network: Network
-    domain: Domain
-    tolerance: Tolerance
-    counting: bool = False
-    chunk: int = _CELLS
+    inner: list[int]
+    across: list[set[bytes]]
     tally: Tally = field(default_factory=Tally)
+    volume: float = 0.0
+    complete: bool = False
 
-    def __post_init__(self) -> None:
-        self.network = exact(self.network)
+    @property
+    def count(self) -> int:
+        """How many patterns were found; a network without gates has one."""
+        return self.counts[-1] if self.inner else 1
+
+    @property
+    def counts(self) -> list[int]:
+        """How many patterns the units of the first gates take, for each gate with those before it."""
+        return [n + len(patterns) for n, patterns in zip(self.inner, self.across, strict=True)]
+
+    def add(self, other: Record) -> None:
+        """Take in what another task has met."""
+        self.inner = [a + b for a, b in zip(self.inner, other.inner, strict=True)]
+        for mine, theirs in zip(self.across, other.across, strict=True):
+            mine |= theirs
+        self.tally.count += other.tally.count
+        self.tally.fragile += other.tally.fragile
+        self.tally.slack[0] = max(self.tally.slack[0], other.tally.slack[0])
+        self.tally.slack[1] = min(self.tally.slack[1], other.tally.slack[1])
+        self.volume += other.volume
+
+
+class Engine:
+    """One run over the cells of a domain.
+
+    With `counting`, cells behind the last gate are counted and not made, which needs a bounded domain.
+    """
+
+    def __init__(
+        self, net: Network, domain: Domain, tolerance: Tolerance, *, counting: bool = False, chunk: int = _CELLS
+    ) -> None:
+        self.network, self.domain, self.tolerance = exact(net), domain, tolerance
+        if domain.num_inputs != math.prod(net.input_shape):
+            raise ShapeError(
+                f"domain: expected one of inputs with {math.prod(net.input_shape)} entries (shape {net.input_shape});"
+                f" got {domain.num_inputs}"
+            )
+        self.start = domain.start()
+        self.counting, self.chunk = counting and domain.is_bounded, chunk
         self.levels = stages(self.network, len(self.network.nodes))
-        self.per_level = [0] * len(self.levels)
+        self.sides = self.start.sides + len(self.start.bound)
+        self.record = self.new_record()
         self._workspaces: dict[int, Workspace] = {}
-        self._sides = 0
+
+    def new_record(self) -> Record:
+        """Return a record of nothing; it is what the run writes to from now on."""
+        self.record = Record([0] * len(self.levels), [set() for _ in self.levels])
+        return self.record
 
     # -- the run
 
@@ -73,44 +117,49 @@ class Engine:
             for chunk in self.first():
                 yield from self.descend(0, chunk)
 
-    def descend(self, level: int, chunk: _Chunk) -> Iterator[Cells]:
+    def descend(self, level: int, chunk: Chunk) -> Iterator[Cells]:
         """Yield the cells that a chunk in front of the given gate falls into."""
         if level == len(self.levels):
             yield self._leaves(chunk)
             return
-        for child in self._children(level, chunk):
-            self.per_level[level] += len(child.words)
+        for child in self.children(level, chunk):
             yield from self.descend(level + 1, child)
+        if self.counting and level == len(self.levels) - 1:
+            yield self._leaves(chunk).select(0)  # none, but the caller learns that there is news
 
-    def _leaves(self, chunk: _Chunk) -> Cells:
-        return Cells(
-            chunk.points, chunk.weight, chunk.cells.start, chunk.cells.vertex, chunk.cells.mask, chunk.words, self._sides,
-            self.network.gates,
-        )  # fmt: skip
+    def _leaves(self, chunk: Chunk) -> Cells:
+        own = (chunk.points, chunk.weight, *chunk.cells, chunk.words)
+        return Cells(*own, self.sides, self.network.gates)
+
+    def _note(self, level: int, chunk: Chunk) -> None:
+        """Count the cells behind a gate."""
+        walls = np.uint64((1 << self.start.walls) - 1)
+        touching = np.bitwise_or.reduceat(chunk.cells.mask[:, 0], chunk.cells.start[:-1]) & walls != 0
+        self.record.inner[level] += int((~touching).sum())
+        self.record.across[level].update(w.tobytes() for w in chunk.words[touching])
 
     # -- the first cells
 
-    def first(self) -> Iterator[_Chunk]:
+    def first(self) -> Iterator[Chunk]:
         """Yield the domain's cells, clipped by its rows where it has any."""
-        start = self.domain.start()
-        bits = max(1, -(-(start.sides + len(start.bound)) // 64))
+        start = self.start
+        bits = max(1, -(-(self.sides + 1) // 64))
         mask = np.zeros((len(start.vertex), bits), np.uint64)
         for column in start.facets.T:
             mask[np.arange(len(column)), column // 64] |= np.uint64(1) << (column % 64).astype(np.uint64)
         cells = _cut.Cells(start.start.astype(np.int64), start.vertex.astype(np.int32), mask)
         count = len(start.weight)
         words = np.zeros((len(start.start) - 1, 0), np.uint64)
-        chunk = _Chunk(cells, words, start.points.astype(float), start.weight.astype(float), np.zeros(count), {})
-        self._sides = start.sides + len(start.bound)
+        chunk = Chunk(cells, words, start.points.astype(float), start.weight.astype(float), np.zeros(count), {})
         for part in self._clipped(chunk, start.matrix, start.bound, start.sides) if len(start.bound) else [chunk]:
             part.carried = {0: self._embedded(part)}
             yield part
 
-    def _embedded(self, chunk: _Chunk) -> Array:
+    def _embedded(self, chunk: Chunk) -> Array:
         origin, basis = self.domain.origin.numpy(), self.domain.basis.numpy()
         return chunk.weight[:, None] * origin + chunk.points @ basis.T
 
-    def _clipped(self, chunk: _Chunk, matrix: Array, bound: Array, first_bit: int) -> Iterator[_Chunk]:
+    def _clipped(self, chunk: Chunk, matrix: Array, bound: Array, first_bit: int) -> Iterator[Chunk]:
         """Yield what of a chunk lies within rows in the domain's coordinates."""
         z = chunk.points @ matrix.T - chunk.weight[:, None] * bound
         width, unit = 64 * words_of(len(bound)), self.tolerance.relative
@@ -134,23 +183,19 @@ class Engine:
             first_bit,
             0,
         )
-        for done in Workspace(chunk.cells.mask.shape[1], width // 64, self.chunk).sweep(job, self.tally):
+        for done in Workspace(chunk.cells.mask.shape[1], width // 64, self.chunk).sweep(job, self.record.tally):
             words = np.zeros((len(done.parent), 0), np.uint64)
-            yield _Chunk(_copied(done.cells), words, done.rows[-1].copy(), done.weight.copy(), np.zeros(len(done.weight)), {})
+            yield Chunk(_copied(done.cells), words, done.rows[-1].copy(), done.weight.copy(), np.zeros(len(done.weight)), {})
 
     # -- one gate
 
-    def _children(self, level: int, chunk: _Chunk) -> Iterator[_Chunk]:
+    def children(self, level: int, chunk: Chunk) -> Iterator[Chunk]:
         """Yield the cells that one gate cuts a chunk into; the last gate's are counted where that is all that is asked."""
         stage, final_level = self.levels[level], level == len(self.levels) - 1
-        weight = torch.from_numpy(chunk.weight).to(self.network.device) if not self.domain.is_bounded else None
-        carried = {v: self._tensor(v, rows) for v, rows in chunk.carried.items()}
-        before = advance(self.network, carried, max(carried), stage.before, weight)
-        largest = np.max([np.abs(r).max(1, initial=0.0) for r in chunk.carried.values()], axis=0)
+        before, z, largest = self._before(stage, chunk)
         rows = {-1: chunk.points}
         if not final_level:
             rows |= {v: t.reshape(len(t), -1).cpu().numpy() for v, t in before.items()}
-        z = before[stage.source].reshape(len(chunk.weight), -1).cpu().numpy()
         planes, words = self._planes(stage, largest, chunk)
         counted = self.counting and final_level
         job = Sweep(
@@ -165,22 +210,57 @@ class Engine:
             counted,
             False,
             -1,
-            self._sides,
+            self.sides,
         )
-        counted_before = self.tally.count
-        for done in self._workspace(level, chunk, words).sweep(job, self.tally):
-            yield self._next(stage, chunk, done, final_level)
-        self.per_level[level] += self.tally.count - counted_before
+        counted_before = self.record.tally.count
+        for done in self._workspace(level, chunk, words).sweep(job, self.record.tally):
+            child = self._next(stage, chunk, done, final_level)
+            self._note(level, child)
+            yield child
+        self.record.inner[level] += self.record.tally.count - counted_before if counted else 0
+
+    def units(self, level: int) -> int:
+        """Return how many units, or windows, a gate has."""
+        return math.prod(self.network.shape_of(self.levels[level].value))
+
+    def parted(self, level: int, chunk: Chunk, units: int) -> Iterator[Chunk]:
+        """Yield the chunk cut by the first units of a gate only, in front of which it still is."""
+        stage = self.levels[level]
+        _, z, largest = self._before(stage, chunk)
+        planes, words = self._planes(stage, largest, chunk)
+        if isinstance(planes, Windows):
+            planes = planes._replace(table=planes.table[:units])
+        else:
+            later = np.arange(len(planes.magnitude)) % (64 * words // len(planes.at)) >= units
+            blind = [np.where(later, 1e300, t) for t in (planes.magnitude, planes.constant, planes.ceiling)]
+            planes = planes._replace(magnitude=blind[0], constant=blind[1], ceiling=blind[2])
+        rows = {-1: chunk.points, **chunk.carried}
+        job = Sweep(chunk.cells, z, planes, largest, chunk.weight, chunk.error, rows, words, False, False, -1, self.sides)
+        for done in Workspace(chunk.cells.mask.shape[1], words, self.chunk).sweep(job, self.record.tally):
+            carried = {v: r.copy() for v, r in done.rows.items() if v >= 0}
+            own = (done.rows[-1].copy(), done.weight.copy(), done.error.copy())
+            yield Chunk(_copied(done.cells), chunk.words[done.parent], *own, carried)
+
+    def _before(self, stage: Stage, chunk: Chunk) -> tuple[Values, Array, Array]:
+        """Return the values in front of a gate at a chunk's vertices, the gate's input, and the size of what was carried."""
+        carried = {v: self._tensor(v, rows) for v, rows in chunk.carried.items()}
+        largest = np.max([np.abs(r).max(1, initial=0.0) for r in chunk.carried.values()], axis=0)
+        with torch.no_grad():
+            before = advance(self.network, carried, max(carried), stage.before, self._weight(chunk.weight))
+        return before, before[stage.source].reshape(len(chunk.weight), -1).cpu().numpy(), largest
+
+    def _weight(self, weight: Array) -> Tensor | None:
+        return None if self.domain.is_bounded else torch.from_numpy(weight).to(self.network.device)
 
     def _tensor(self, value: int, rows: Array) -> Tensor:
         return torch.from_numpy(rows).to(self.network.device).reshape(len(rows), *self.network.shape_of(value))
 
-    def _workspace(self, level: int, chunk: _Chunk, words: int) -> Workspace:
+    def _workspace(self, level: int, chunk: Chunk, words: int) -> Workspace:
         if level not in self._workspaces:
             self._workspaces[level] = Workspace(chunk.cells.mask.shape[1], words, self.chunk)
         return self._workspaces[level]
 
-    def _planes(self, stage: Stage, largest: Array, chunk: _Chunk) -> tuple[_cut.Planes | Windows, int]:
+    def _planes(self, stage: Stage, largest: Array, chunk: Chunk) -> tuple[_cut.Planes | Windows, int]:
         """Return a gate's hyperplanes, or a max-gate's windows, with their tolerances, and the words of its pattern."""
         step, unit = self.network.nodes[stage.value - 1].step, self.tolerance.relative
         magnitude, constant, inherited = (
@@ -211,7 +291,7 @@ class Engine:
             at, flip, magnitude, constant, inherited, ceiling(magnitude, constant, inherited), unit
         ), count * width // 64
 
-    def _next(self, stage: Stage, chunk: _Chunk, done: Cut, final_level: bool) -> _Chunk:
+    def _next(self, stage: Stage, chunk: Chunk, done: Cut, final_level: bool) -> Chunk:
         """Return finished cells with what the following gates need at their vertices."""
         step = cast(Choice, self.network.nodes[stage.value - 1].step)
         words = _planes_of(step, done.words, self.network.shape_of(stage.value))
@@ -219,7 +299,7 @@ class Engine:
         unit = self.tolerance.relative
         gains = [float(g.max()) if g.numel() else 0.0 for g in (stage.magnitude, stage.constant, stage.inherited)]
         error = unit * (gains[0] * done.magnitude + gains[1] * weight) + gains[2] * done.error
-        chunk = _Chunk(cells, np.concatenate([chunk.words[done.parent], words], 1), points, weight, error * steepest(step), {})
+        chunk = Chunk(cells, np.concatenate([chunk.words[done.parent], words], 1), points, weight, error * steepest(step), {})
         if final_level:
             return chunk
         rows = {v: r.copy() for v, r in done.rows.items() if v >= 0}
@@ -228,8 +308,7 @@ class Engine:
             rows = _unshared(chunk, rows)
             pieces = self._pieces(stage, words, np.diff(cells.start))
         z = self._tensor(stage.source, rows[stage.source])
-        t = torch.from_numpy(chunk.weight).to(z.device) if not self.domain.is_bounded else None
-        image = gated(step, z, t, pieces).reshape(len(z), -1).cpu().numpy()
+        image = gated(step, z, self._weight(chunk.weight), pieces).reshape(len(z), -1).cpu().numpy()
         chunk.carried = {v: image if v == stage.value else rows[v] for v in stage.after}
         return chunk
 
@@ -276,7 +355,7 @@ def _planes_of(step: Choice, words: Array, shape: tuple[int, ...]) -> Array:
     return planes.reshape(len(words), -1)
 
 
-def _unshared(chunk: _Chunk, rows: dict[int, Array]) -> dict[int, Array]:
+def _unshared(chunk: Chunk, rows: dict[int, Array]) -> dict[int, Array]:
     """Give every cell vertices of its own, because a gate that jumps has as many values there as cells meet."""
     order = chunk.cells.vertex
     chunk.cells = chunk.cells._replace(vertex=np.arange(len(order), dtype=np.int32))

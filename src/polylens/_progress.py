@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 T = TypeVar("T")
+S = TypeVar("S", bound=Sized)
 
 
 def progress(items: Iterable[T], total: int, label: str) -> Iterator[T]:
@@ -17,3 +18,16 @@ def progress(items: Iterable[T], total: int, label: str) -> Iterator[T]:
     from tqdm import tqdm
 
     yield from tqdm(items, total=total, desc=label, delay=1.0, leave=False)
+
+
+def counted(batches: Iterable[S], label: str, unit: str) -> Iterator[S]:
+    """Yield batches whose number nobody knows yet, showing on a terminal how many things they held so far."""
+    if not sys.stderr.isatty():
+        yield from batches
+        return
+    from tqdm import tqdm
+
+    with tqdm(desc=label, unit=unit, unit_scale=True, delay=1.0, leave=False) as bar:
+        for batch in batches:
+            bar.update(len(batch))
+            yield batch

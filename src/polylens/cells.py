@@ -35,11 +35,34 @@ class Cells:
     def __len__(self) -> int:
         return len(self.start) - 1
 
+    def select(self, count: int) -> Cells:
+        """Return the first cells, with the whole pool."""
+        start, last = self.start[: count + 1], self.start[count]
+        own = (start, self.vertex[:last], self.facets[:last], self.words[:count])
+        return Cells(self.points, self.weight, *own, self.sides, self.layers)
+
     @property
     def patterns(self) -> Patterns:
         """The activation patterns of the cells."""
         packed = np.ascontiguousarray(self.words).view(np.uint8)
         return Patterns(torch.from_numpy(packed), self.layers)
+
+    def centres(self) -> Array:
+        """Return the mean of every cell's vertices, in the domain's coordinates: (cells, dim); it lies inside the cell.
+
+        A cell without an end has directions instead of some vertices; the point is then one of the cell's interior too.
+        """
+        points = np.where(
+            self.weight[:, None] > 0, self.points / np.where(self.weight > 0, self.weight, 1.0)[:, None], self.points
+        )
+        counts = np.zeros((len(self), 1))
+        np.add.at(counts[:, 0], np.repeat(np.arange(len(self)), np.diff(self.start)), self.weight[self.vertex] > 0)
+        finite = (self.weight[self.vertex] > 0)[:, None]
+        at, along = points[self.vertex] * finite, points[self.vertex] * ~finite
+        if not len(self):
+            return np.zeros((0, self.points.shape[1]))
+        mean: Array = np.add.reduceat(at, self.start[:-1]) / np.maximum(counts, 1.0) + np.add.reduceat(along, self.start[:-1])
+        return mean
 
     def volumes(self) -> Array:
         """Return the volume of every cell in the domain's coordinates; infinite for cells without an end."""
