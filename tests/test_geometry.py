@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oracles import dot, exact, hull_dimension, polytope_vertices, polytope_volume
-from polylens import _hull
+from polylens import _hull, dense, facets, region
 from polylens._types import Status
 from polylens.errors import GeometryError, InputError, ShapeError
 from polylens.geometry import (
@@ -525,7 +525,12 @@ def test_what_cannot_be_sampled_is_refused() -> None:
             sample(p, 2)
     with pytest.raises(GeometryError, match="empty"):
         sample(EMPTY, 2)
-    with pytest.raises(InputError, match="expected n of at least 1"):
+    for bad in (1.5, True, None):
+        with pytest.raises(InputError, match="sample: n: expected a whole number"):
+            sample(POINT, bad)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"expected an int or a torch\.Generator; got None"):
+        sample(Polytope.simplex(2), 2, seed=None)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="sample: n: expected a whole number of at least 1"):
         sample(POINT, 0)
 
 
@@ -555,6 +560,26 @@ def test_emptiness_dimension_vertices_and_support_are_the_oracles(p: Polytope, c
         assert found.value == pytest.approx(float(max(dot([Fraction(v) for v in c[: p.dim]], x) for x in corners)), abs=1e-8)
     else:
         assert found.status is Status.INFEASIBLE
+
+
+def test_a_region_answers_as_its_polytope_does() -> None:
+    here = region(dense([([[1.0, 0.0], [-1.0, 0.0]], [0.0, 2.0]), ([[1.0, 1.0]], None)]), torch.tensor([0.5, 0.0]))
+    boxed = region(here.network, here.point, domain=Polytope.box([-5.0, -1.0], [5.0, 1.0]))
+    assert lineality(here).shape == (2, 1)
+    assert not is_bounded(here).answer
+    assert volume(boxed).value == pytest.approx(4.0)
+    assert chebyshev_ball(boxed).radius == pytest.approx(1.0)
+    assert boxed.polytope.contains(sample(boxed, 5).points).all()
+    with pytest.raises(InputError, match="volume: expected a Polytope or a Region; got int"):
+        volume(3)  # type: ignore[arg-type]
+
+
+def test_errors_are_headed_by_what_was_asked() -> None:
+    for name, ask in {"vertices": vertices, "extreme_rays": extreme_rays, "affine_hull": affine_hull, "facets": facets}.items():
+        with pytest.raises(GeometryError, match=f"^{name}: expected a polytope with points"):
+            ask(EMPTY)
+    with pytest.raises(GeometryError, match=r"^sample: expected a polytope with points"):
+        sample(EMPTY, 2)
 
 
 def test_answers_describe_themselves_in_plain_types() -> None:

@@ -124,5 +124,28 @@ def test_misshapen_and_unreal_rows_are_refused() -> None:
         SQUARE.slack([1.0, 2.0, 3.0])
 
 
+def test_what_is_no_polytope_and_no_point_is_refused_in_words() -> None:
+    with pytest.raises(InputError, match="lists of numbers"):
+        Polytope.of([[1.0, 2.0], [3.0]], [1.0, 1.0])
+    with pytest.raises(InputError, match="lists of numbers"):
+        Polytope.of("a", [1.0])
+    with pytest.raises(InputError, match=r"Polytope\.of converts"):
+        Polytope(torch.eye(2), torch.ones(2), Origins.of_domain(2))
+    with pytest.raises(InputError, match="simplex: dim: expected a whole number of at least 0; got -1"):
+        Polytope.simplex(-1)
+    with pytest.raises(InputError, match="cross_polytope: dim"):
+        Polytope.cross_polytope(0)
+    for rows in ([9], [-5], [True, False]):
+        with pytest.raises(InputError, match="positions among 4 rows"):
+            SQUARE.select(rows)
+    with pytest.raises(TypeError):
+        SQUARE & 3  # type: ignore[operator]
+    with pytest.raises(ShapeError, match="as many directions as points"):
+        SQUARE.ray_exit(torch.zeros(2, 2), torch.ones(3, 2))
+    for ask in (SQUARE.contains, SQUARE.slack, SQUARE.distance_to_boundary):
+        with pytest.raises(InputError, match="points: expected finite"):
+            ask([math.nan, 0.0])
+
+
 def _relu_origin() -> Origins:
     return Origins(("relu",), torch.tensor([0]), torch.tensor([7]), torch.tensor([1]))

@@ -80,3 +80,10 @@ def batches(x: ArrayLike, shape: tuple[int, ...], size: int, dtype: torch.dtype,
     x = x if is_batch(x, shape) else x[None]
     for start in range(0, len(x), size):
         yield finite(as_tensor(x[start : start + size], dtype, device), "input")
+
+
+def whole(value: Any, what: str, least: int = 1) -> int:
+    """Return a whole number, or raise InputError when it is none or below `least`."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise InputError(f"{what}: expected a whole number of at least {least}; got {value!r}")
+    return int(value)

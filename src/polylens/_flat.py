@@ -13,8 +13,9 @@ from torch import Tensor
 from ._lp import accuracy_of
 from ._types import Tolerance
 from .errors import GeometryError
-from .geometry import affine_hull, analytic_center
+from .geometry import analytic_center
 from .geometry._answers import row_space
+from .geometry.flats import hull_for
 from .polytope import Polytope
 
 
@@ -41,7 +42,7 @@ def flat_of(p: Polytope, tolerance: Tolerance) -> Flat:
     center = _center(p, tolerance)
     if center is not None:
         return Flat(center, None, none, positive)
-    found = affine_hull(p, tolerance=tolerance)
+    found = hull_for("facets", p, tolerance)
     if found.multipliers is None:
         return Flat(found.point, _across_lines(p.matrix, tolerance), none, positive)
     rows = found.equalities[p.matrix[found.equalities].any(1)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any, Protocol, final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -16,15 +16,7 @@ from ._decide import decide
 from ._flat import flat_of
 from ._types import Result, Tolerance
 from ._verdicts import FACET, OPEN, REDUNDANT, Verdicts
-from .polytope import Polytope
-
-
-class Bounded(Protocol):
-    """Something that a polytope describes, as a region."""
-
-    @property
-    def polytope(self) -> Polytope:
-        """The polytope."""
+from .polytope import HasPolytope, Polytope, polytope_of
 
 
 @final
@@ -105,7 +97,7 @@ class Facets(Result):
         }
 
 
-def facets(p: Polytope | Bounded, *, tolerance: Tolerance | None = None, time_limit: float | None = None) -> Facets:
+def facets(p: Polytope | HasPolytope, *, tolerance: Tolerance | None = None, time_limit: float | None = None) -> Facets:
     """Return which rows bound a polytope, each with a proof: a point on the facet, or multipliers that imply the row.
 
     Unbounded polytopes are normal. The facets of a flat one are relative to its affine hull, whose rows are listed as
@@ -116,7 +108,8 @@ def facets(p: Polytope | Bounded, *, tolerance: Tolerance | None = None, time_li
         p: the polytope, or a region, whose polytope is meant.
         tolerance: rows of length 1 whose direction and distance differ by less than `relative` are one hyperplane. The
             solver's accuracy is 1024 times that (1e-9), relative to the polytope's length, the median distance of its
-            hyperplanes from a point inside: `geometry` says which polytopes count as flat, and a row that cuts off less is redundant; `merged` and `touching` report the largest that was so taken.
+            hyperplanes from a point inside. `geometry` says which polytopes count as flat; a row that cuts off less is
+            redundant; `merged` and `touching` report the largest that was so taken.
         time_limit: seconds; rows that are open then are `undecided`.
 
     Raises:
@@ -135,7 +128,7 @@ def facets(p: Polytope | Bounded, *, tolerance: Tolerance | None = None, time_li
     >>> facets(Polytope.of([[1, 0], [0, 1], [-1, -1], [2, 0], [1, 1]], [1, 1, 0, 2, 2])).groups  # x + y <= 2 only touches
     ((0, 3), (1,), (2,))
     """
-    p = p if isinstance(p, Polytope) else p.polytope
+    p = polytope_of(p, "facets")
     tol = tolerance or Tolerance()
     deadline = None if time_limit is None else time.monotonic() + time_limit
     known = Verdicts(p, flat_of(p, tol), tol)
@@ -143,13 +136,13 @@ def facets(p: Polytope | Bounded, *, tolerance: Tolerance | None = None, time_li
     return _result(known)
 
 
-def reduced(p: Polytope, *, tolerance: Tolerance | None = None) -> Polytope:
+def reduced(p: Polytope | HasPolytope, *, tolerance: Tolerance | None = None) -> Polytope:
     """Return the same set from the rows that matter: one row for each facet, in their order, with their origins.
 
     Of a flat polytope the implicit equalities stay as they are, all of them. Undecided rows stay too.
 
     Args:
-        p: the polytope.
+        p: the polytope, or a region, whose polytope is meant.
         tolerance: as in `facets`.
 
     Raises: GeometryError for an empty polytope.
@@ -157,6 +150,7 @@ def reduced(p: Polytope, *, tolerance: Tolerance | None = None) -> Polytope:
     >>> len(reduced(Polytope.box([0, 0], [1, 1]) & Polytope.of([[1, 1]], [2])))
     4
     """
+    p = polytope_of(p, "reduced")
     found = facets(p, tolerance=tolerance)
     first = torch.tensor([g[0] for g in found.groups], dtype=torch.long)
     return p.select(torch.cat([first, found.equalities, found.undecided]).sort().values)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple, Protocol, final
 
 import torch
 from torch import Tensor
 
-from ._check import ArrayLike, finite
+from ._check import ArrayLike, array, finite, whole
 from ._types import Result
-from .errors import ShapeError
+from .errors import InputError, ShapeError
 
 DOMAIN = -1
 
@@ -89,7 +89,7 @@ class Polytope(Result):
     `matrix` (rows, dim), `bound` (rows,), float64 on the CPU. No rows means the whole space. A row of zeros says
     nothing when its bound is at least 0 and makes the polytope empty otherwise.
 
-    Raises: ShapeError when the shapes do not fit; InputError for NaN or infinity.
+    Raises: ShapeError when the shapes do not fit; InputError for NaN, infinity and other numbers than float64.
     """
 
     matrix: Tensor
@@ -103,21 +103,25 @@ class Polytope(Result):
                 "polytope: expected matrix (rows, dim), bound (rows,) and as many origins; got"
                 f" {tuple(self.matrix.shape)}, {tuple(self.bound.shape)} and {len(self.origins)}"
             )
-        finite(self.matrix, "polytope.matrix")
-        finite(self.bound, "polytope.bound")
+        for name, value in {"matrix": self.matrix, "bound": self.bound}.items():
+            if value.dtype != torch.float64 or value.device.type != "cpu":
+                raise InputError(
+                    f"polytope.{name}: expected float64 on the CPU; got {value.dtype} on {value.device}; Polytope.of converts"
+                )
+            finite(value, f"polytope.{name}")
 
     # -- makers
 
     @classmethod
     def of(cls, matrix: ArrayLike, bound: ArrayLike) -> Polytope:
         """Return {x : matrix x <= bound} from arrays or nested lists; its rows are sides of a domain."""
-        a, b = (torch.as_tensor(v, dtype=torch.float64) for v in (matrix, bound))
+        a, b = (_double(v, what) for v, what in ((matrix, "matrix"), (bound, "bound")))
         return cls(a, b, Origins.of_domain(len(b) if b.ndim else 0))
 
     @classmethod
     def box(cls, low: ArrayLike, high: ArrayLike) -> Polytope:
         """Return {x : low <= x <= high}; infinite sides have no row. Rows: upper sides first, then lower sides."""
-        low, high = (torch.as_tensor(v, dtype=torch.float64).reshape(-1) for v in (low, high))
+        low, high = (_double(v, what).reshape(-1) for v, what in ((low, "low"), (high, "high")))
         if low.shape != high.shape:
             raise ShapeError(f"box: expected low and high of one shape; got {tuple(low.shape)} and {tuple(high.shape)}")
         eye = torch.eye(len(low), dtype=torch.float64)
@@ -128,12 +132,14 @@ class Polytope(Result):
     @classmethod
     def simplex(cls, dim: int) -> Polytope:
         """Return {x >= 0, sum x <= 1}, of volume 1 / dim!."""
+        dim = whole(dim, "simplex: dim", 0)
         eye = torch.eye(dim, dtype=torch.float64)
         return cls.of(torch.cat([-eye, torch.ones(1, dim, dtype=torch.float64)]), [0.0] * dim + [1.0])
 
     @classmethod
     def cross_polytope(cls, dim: int) -> Polytope:
         """Return {x : |x|_1 <= 1}, with 2^dim rows, of volume 2^dim / dim!."""
+        dim = whole(dim, "cross_polytope: dim")
         signs = torch.cartesian_prod(*[torch.tensor([1.0, -1.0], dtype=torch.float64)] * dim).reshape(-1, dim)
         return cls.of(signs, torch.ones(len(signs)))
 
@@ -149,6 +155,8 @@ class Polytope(Result):
 
     def __and__(self, other: Polytope) -> Polytope:
         """Return the intersection: the rows of both."""
+        if not isinstance(other, Polytope):
+            return NotImplemented
         if self.dim != other.dim:
             raise ShapeError(f"intersection: expected equal dimensions; got {self.dim} and {other.dim}")
         matrix, bound = torch.cat([self.matrix, other.matrix]), torch.cat([self.bound, other.bound])
@@ -156,7 +164,12 @@ class Polytope(Result):
 
     def select(self, rows: Tensor | Sequence[int]) -> Polytope:
         """Return the polytope of some rows (positions or a mask)."""
-        rows = torch.as_tensor(rows)
+        rows, count = torch.as_tensor(rows), len(self)
+        fits = rows.ndim == 1 and (
+            len(rows) == count if rows.dtype == torch.bool else bool(((rows >= -count) & (rows < count)).all())
+        )
+        if not fits:
+            raise InputError(f"select: expected positions among {count} rows, or a mask of as many; got {rows.tolist()}")
         rows = torch.nonzero(rows).reshape(-1) if rows.dtype == torch.bool else rows.long()
         return Polytope(self.matrix[rows], self.bound[rows], self.origins.select(rows))
 
@@ -187,11 +200,14 @@ class Polytope(Result):
 
     def ray_exit(self, x: ArrayLike, v: ArrayLike) -> Exit:
         """Return where the rays x + t v, t >= 0, from points inside first meet a row from within."""
-        speed = self._points(v) @ self.matrix.T
-        return Exit(*_least(torch.where(speed > 0, self.slack(x).clamp(min=0) / speed, torch.inf)))
+        start, way = self._points(x), self._points(v)
+        if start.ndim == way.ndim == 2 and len(start) != len(way):
+            raise ShapeError(f"ray_exit: expected as many directions as points; got {len(way)} and {len(start)}")
+        speed = way @ self.matrix.T
+        return Exit(*_least(torch.where(speed > 0, self.slack(start).clamp(min=0) / speed, torch.inf)))
 
     def _points(self, x: ArrayLike) -> Tensor:
-        points = torch.as_tensor(x, dtype=torch.float64)
+        points = finite(_double(x, "points"), "points")
         if points.ndim not in (1, 2) or points.shape[-1] != self.dim:
             raise ShapeError(f"points: expected shape ({self.dim},) or (batch, {self.dim}); got {tuple(points.shape)}")
         return points
@@ -207,6 +223,28 @@ class Polytope(Result):
     def to_dict(self) -> dict[str, Any]:
         rows = [self.origins[i]._asdict() for i in range(len(self))]
         return {"dim": self.dim, "matrix": self.matrix.tolist(), "bound": self.bound.tolist(), "origins": rows}
+
+
+class HasPolytope(Protocol):
+    """Something that a polytope describes, as a region."""
+
+    @property
+    def polytope(self) -> Polytope:
+        """The polytope."""
+
+
+def polytope_of(p: Polytope | HasPolytope, question: str) -> Polytope:
+    """Return a polytope as it is, and that of a region; anything else is an InputError headed by `question`."""
+    found = p if isinstance(p, Polytope) else getattr(p, "polytope", None)
+    if not isinstance(found, Polytope):
+        raise InputError(
+            f"{question}: expected a Polytope or a Region; got {type(p).__name__}; Polytope.of(matrix, bound) makes one"
+        )
+    return found
+
+
+def _double(x: ArrayLike, what: str) -> Tensor:
+    return torch.as_tensor(array(x, what), dtype=torch.float64, device="cpu")
 
 
 def _least(values: Tensor) -> Closest:

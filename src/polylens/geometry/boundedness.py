@@ -10,13 +10,13 @@ from torch import Tensor
 
 from .._lp import LinearProgram, Optimum, accuracy_of
 from .._types import Tolerance
-from ..polytope import Polytope
+from ..polytope import HasPolytope, Polytope, polytope_of
 from ._answers import TOLERANCE, Answer, proofs_of, row_space, unit_rows
 from .programs import is_empty
 
 
 @final
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False, slots=True, repr=False)
 class Boundedness(Answer):
     """Whether a polytope is bounded: `multipliers` y (rows,) >= 0 or a `ray` (dim,); `answer` None is undecided.
 
@@ -32,7 +32,7 @@ class Boundedness(Answer):
         return {None: "undecided", True: "bounded (multipliers)", False: "unbounded (a ray)"}[self.answer]
 
 
-def is_bounded(p: Polytope, *, tolerance: Tolerance = TOLERANCE) -> Boundedness:
+def is_bounded(p: Polytope | HasPolytope, *, tolerance: Tolerance = TOLERANCE) -> Boundedness:
     """Return whether the polytope is bounded, with multipliers or with a ray.
 
     Bounds do not matter unless the polytope is empty: then it is bounded. The whole space is unbounded; in dimension 0
@@ -46,6 +46,7 @@ def is_bounded(p: Polytope, *, tolerance: Tolerance = TOLERANCE) -> Boundedness:
     >>> is_bounded(Polytope.simplex(3)).answer, is_bounded(Polytope.of([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]], [1, 1, 1])).answer
     (True, False)
     """
+    p = polytope_of(p, "is_bounded")
     spanning = _box_multipliers(p)
     if spanning is not None:
         return Boundedness(True, spanning, None)

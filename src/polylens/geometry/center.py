@@ -7,10 +7,10 @@ from torch import Tensor
 
 from .._barrier import Barrier
 from ..errors import GeometryError
-from ..polytope import Polytope
+from ..polytope import HasPolytope, Polytope, polytope_of
 
 
-def analytic_center(p: Polytope, *, start: Tensor | None = None) -> Tensor:
+def analytic_center(p: Polytope | HasPolytope, *, start: Tensor | None = None) -> Tensor:
     """Return the point (dim,) that maximises the product of the slacks: the analytic centre.
 
     For bounded polytopes with interior points; rows of zeros do not count, repeated rows count repeatedly. `start` (dim,)
@@ -26,6 +26,7 @@ def analytic_center(p: Polytope, *, start: Tensor | None = None) -> Tensor:
     >>> [round(v, 9) for v in analytic_center(Polytope.box([0, 0], [2, 8])).tolist()]
     [1.0, 4.0]
     """
+    p = polytope_of(p, "analytic_center")
     zero = ~p.matrix.any(1)
     if p.dim == 0 and not bool((p.bound < 0).any()):
         return torch.zeros(0, dtype=torch.float64)

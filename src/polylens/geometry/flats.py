@@ -14,13 +14,13 @@ from torch import Tensor
 
 from .._lp import Proofs, accuracy_of, deepest, slack_at
 from .._types import Tolerance
-from ..polytope import Polytope
+from ..polytope import HasPolytope, Polytope, polytope_of
 from ._answers import TOLERANCE, Answer, deepest_of, proofs_of, refuse_empty, refuse_undecided, row_space, unit_rows
 from .programs import is_empty
 
 
 @final
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False, slots=True, repr=False)
 class AffineHull(Answer):
     """The least flat that holds a polytope: `point` (dim,) in the relative interior, orthonormal `basis` (dim, k).
 
@@ -42,7 +42,7 @@ class AffineHull(Answer):
         return f"dimension {self.dimension} in dimension {len(self.point)}, {len(self.equalities)} rows are equalities"
 
 
-def affine_hull(p: Polytope, *, tolerance: Tolerance = TOLERANCE) -> AffineHull:
+def affine_hull(p: Polytope | HasPolytope, *, tolerance: Tolerance = TOLERANCE) -> AffineHull:
     """Return the least flat around the polytope, with a point of the relative interior.
 
     A full-dimensional polytope has no equalities and the identity as its basis; a single point has a basis (dim, 0).
@@ -56,17 +56,22 @@ def affine_hull(p: Polytope, *, tolerance: Tolerance = TOLERANCE) -> AffineHull:
     >>> affine_hull(Polytope.box([0, 1], [2, 1])).dimension
     1
     """
+    return hull_for("affine_hull", polytope_of(p, "affine_hull"), tolerance)
+
+
+def hull_for(question: str, p: Polytope, tolerance: Tolerance) -> AffineHull:
+    """Return the affine hull; the errors of empty and undecided polytopes are headed by the question that needs it."""
     deep = deepest_of(p, tolerance)
     if deep is None:
-        refuse_undecided("affine_hull")
+        refuse_undecided(question)
     if deep.is_empty:
-        refuse_empty("affine_hull")
+        refuse_empty(question)
     if deep.depth > deep.rounding:
         return AffineHull(deep.point, torch.eye(p.dim, dtype=torch.float64), torch.zeros(0, dtype=torch.long), None)
-    return _flat_hull(p, deep.point, tolerance)
+    return _flat_hull(p, deep.point, tolerance) or refuse_undecided(question)
 
 
-def dimension(p: Polytope, *, tolerance: Tolerance = TOLERANCE) -> int:
+def dimension(p: Polytope | HasPolytope, *, tolerance: Tolerance = TOLERANCE) -> int:
     """Return the dimension of the polytope as a set: -1 for the empty one, 0 for a point, `p.dim` with interior points.
 
     Algorithm: that of `affine_hull`.
@@ -74,11 +79,12 @@ def dimension(p: Polytope, *, tolerance: Tolerance = TOLERANCE) -> int:
     >>> dimension(Polytope.of([[1.0, 0.0], [-1.0, 0.0]], [0.0, 0.0])), dimension(Polytope.of([[0.0]], [-1.0]))
     (1, -1)
     """
+    p = polytope_of(p, "dimension")
     empty = is_empty(p, tolerance=tolerance).answer
     return -1 if empty else affine_hull(p, tolerance=tolerance).dimension
 
 
-def lineality(p: Polytope, *, tolerance: Tolerance = TOLERANCE) -> Tensor:
+def lineality(p: Polytope | HasPolytope, *, tolerance: Tolerance = TOLERANCE) -> Tensor:
     """Return an orthonormal basis (dim, k) of the directions along which the polytope, if not empty, holds whole lines.
 
     (dim, 0) where there are none; the identity's columns up to rotation where there are no rows. Directions that rows of
@@ -91,11 +97,12 @@ def lineality(p: Polytope, *, tolerance: Tolerance = TOLERANCE) -> Tensor:
     >>> lineality(Polytope.of([[1.0, 2.0], [-1.0, -2.0]], [3.0, 1.0])).shape
     torch.Size([2, 1])
     """
+    p = polytope_of(p, "lineality")
     return row_space(p.matrix, accuracy_of(tolerance))[1]
 
 
-def _flat_hull(p: Polytope, point: Tensor, tolerance: Tolerance) -> AffineHull:
-    """Return the affine hull of a polytope without interior, from a point of it.
+def _flat_hull(p: Polytope, point: Tensor, tolerance: Tolerance) -> AffineHull | None:
+    """Return the affine hull of a polytope without interior, from a point of it; None: undecided.
 
     Where the deepest point lies on the walls, multipliers say which rows hold with equality: go to the flat of these, and
     ask again there. Multipliers within a flat are those of the space up to multiples of the rows that made it.
@@ -112,7 +119,7 @@ def _flat_hull(p: Polytope, point: Tensor, tolerance: Tolerance) -> AffineHull:
         section = (a @ basis)[live]
         deep = deepest(section, torch.where(slack.abs() > rounding, slack, 0.0)[live], tolerance=tolerance)
         if deep is None or deep.is_empty:
-            refuse_undecided("affine_hull")
+            return None
         if deep.depth > rounding or basis.shape[1] == 0:
             equal = ~live & (slack.abs() <= rounding)
             y = _completed(a, equal, held, y)
@@ -123,7 +130,7 @@ def _flat_hull(p: Polytope, point: Tensor, tolerance: Tolerance) -> AffineHull:
         # of multipliers that sum to 1, dim + 1 at most, these prove their row's slack to be rounding as well
         held = held | (force > 0.5 / (basis.shape[1] + 1))
         basis, point = _solutions(a[held], b[held], point, proofs.accuracy)
-    refuse_undecided("affine_hull")
+    return None
 
 
 def _completed(a: Tensor, equal: Tensor, held: Tensor, y: Tensor) -> Tensor:
@@ -145,13 +152,13 @@ def _balanced(a: Tensor, force: Tensor, held: Tensor, y: Tensor) -> Tensor:
     return (found + (needed + 1.0) * y).clamp(min=0)
 
 
-def _proven(p: Polytope, hull: AffineHull, proofs: Proofs) -> AffineHull:
-    """Return the hull with multipliers of the rows as given, if they prove it."""
+def _proven(p: Polytope, hull: AffineHull, proofs: Proofs) -> AffineHull | None:
+    """Return the hull with multipliers of the rows as given, if they prove it, else None."""
     norms = torch.from_numpy(proofs.norms)
     y = (torch.zeros(0) if hull.multipliers is None else hull.multipliers) / torch.where(norms > 0, norms, 1.0)
     size = proofs.worth(y.numpy(), p.bound.abs().numpy()) + proofs.length * float(norms @ y)
     if not proofs.stationary(y.numpy(), torch.zeros(p.dim).numpy()) or abs(proofs.worth(y.numpy())) > proofs.accuracy * size:
-        refuse_undecided("affine_hull")
+        return None
     return AffineHull(hull.point, hull.basis, hull.equalities, y if bool(y.any()) else None)
 
 

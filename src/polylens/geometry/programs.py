@@ -16,12 +16,12 @@ from .._check import ArrayLike, finite
 from .._lp import Deepest, LinearProgram, Optimum
 from .._types import Status, Tolerance
 from ..errors import InputError, ShapeError
-from ..polytope import Polytope
+from ..polytope import HasPolytope, Polytope, polytope_of
 from ._answers import TOLERANCE, Answer, deepest_of, refuse_empty, refuse_undecided
 
 
 @final
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False, slots=True, repr=False)
 class Emptiness(Answer):
     """Whether a polytope is empty: a `point` (dim,) of it, or Farkas `multipliers` (rows,); `answer` None is undecided.
 
@@ -37,7 +37,7 @@ class Emptiness(Answer):
 
 
 @final
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False, slots=True, repr=False)
 class Ball(Answer):
     """A largest ball in a polytope: `center` (dim,), `radius`.
 
@@ -54,7 +54,7 @@ class Ball(Answer):
 
 
 @final
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False, slots=True, repr=False)
 class Support(Answer):
     """The greatest c.x: `value`, attained at `point`, proven by `multipliers`; or infinite along `ray` (see `Status`)."""
 
@@ -75,12 +75,12 @@ class Bounds(NamedTuple):
     high: Tensor
 
 
-def is_empty(p: Polytope, *, tolerance: Tolerance = TOLERANCE) -> Emptiness:
+def is_empty(p: Polytope | HasPolytope, *, tolerance: Tolerance = TOLERANCE) -> Emptiness:
     """Return whether the polytope is empty, with a point of it or with Farkas multipliers.
 
-    A point may violate rows by rounding: polytopes that are empty by less than the solver's
-    accuracy, 1e-9 of the median distance of the hyperplanes from 0, have a point.
-    No rows: the origin. Rows of zeros with a negative bound make a polytope empty.
+    A point may violate rows by rounding: polytopes that are empty by less than the solver's accuracy, 1e-9 of the median
+    distance of the hyperplanes from 0, have a point. No rows: the origin. Rows of zeros with a negative bound make a
+    polytope empty.
 
     Algorithm: one linear program, the deepest point, whose optimum exists for every polytope and whose multipliers are
     Farkas's when the depth is negative.
@@ -90,13 +90,14 @@ def is_empty(p: Polytope, *, tolerance: Tolerance = TOLERANCE) -> Emptiness:
     >>> is_empty(Polytope.of([[1.0], [-1.0]], [0.0, -1.0])).answer  # x <= 0 and x >= 1
     True
     """
+    p = polytope_of(p, "is_empty")
     deep = deepest_of(p, tolerance)
     if deep is None:
         return Emptiness(None, None, None)
     return Emptiness(True, None, deep.multipliers) if deep.is_empty else Emptiness(False, deep.point, None)
 
 
-def chebyshev_ball(p: Polytope, *, tolerance: Tolerance = TOLERANCE) -> Ball:
+def chebyshev_ball(p: Polytope | HasPolytope, *, tolerance: Tolerance = TOLERANCE) -> Ball:
     """Return a largest ball inside the polytope.
 
     Radius 0 (and some point) for flat polytopes and single points; an infinite radius, with some interior point, where
@@ -114,6 +115,7 @@ def chebyshev_ball(p: Polytope, *, tolerance: Tolerance = TOLERANCE) -> Ball:
     >>> chebyshev_ball(Polytope.box([0, 0], [2, 0])).radius
     0.0
     """
+    p = polytope_of(p, "chebyshev_ball")
     deep = deepest_of(p, tolerance)
     if deep is not None and deep.rounding < deep.depth < deep.cap / 2:  # neither flat nor at its cap
         return Ball(deep.point, deep.depth, deep.multipliers)
@@ -124,7 +126,7 @@ def chebyshev_ball(p: Polytope, *, tolerance: Tolerance = TOLERANCE) -> Ball:
     return _uncapped_ball(p, deep, tolerance)
 
 
-def support(p: Polytope, c: ArrayLike, *, tolerance: Tolerance = TOLERANCE) -> Support:
+def support(p: Polytope | HasPolytope, c: ArrayLike, *, tolerance: Tolerance = TOLERANCE) -> Support:
     """Return the greatest c.x over the polytope, c of shape (dim,), with its proof.
 
     Infinite along a ray for unbounded polytopes; minus infinity, with Farkas multipliers, for empty ones; NaN and the
@@ -137,10 +139,11 @@ def support(p: Polytope, c: ArrayLike, *, tolerance: Tolerance = TOLERANCE) -> S
     >>> support(Polytope.box([0], [torch.inf]), [1]).value
     inf
     """
+    p = polytope_of(p, "support")
     return _support(LinearProgram(p.matrix, p.bound, tolerance=tolerance), _direction(p, c))
 
 
-def width(p: Polytope, c: ArrayLike, *, tolerance: Tolerance = TOLERANCE) -> float:
+def width(p: Polytope | HasPolytope, c: ArrayLike, *, tolerance: Tolerance = TOLERANCE) -> float:
     """Return the distance between the two hyperplanes orthogonal to c (dim,) that touch the polytope.
 
     0 for a polytope that is flat across c, infinite for one unbounded along it; the length of c does not matter.
@@ -152,6 +155,7 @@ def width(p: Polytope, c: ArrayLike, *, tolerance: Tolerance = TOLERANCE) -> flo
     >>> width(Polytope.box([0, 0], [3, 4]), [10, 0])
     3.0
     """
+    p = polytope_of(p, "width")
     direction = _direction(p, c)
     size = float(torch.linalg.vector_norm(direction))
     if size == 0:
@@ -160,7 +164,7 @@ def width(p: Polytope, c: ArrayLike, *, tolerance: Tolerance = TOLERANCE) -> flo
     return max(0.0, sum(_value("width", program.maximise(sign * direction)) for sign in (1.0, -1.0)) / size)
 
 
-def bounding_box(p: Polytope, *, tolerance: Tolerance = TOLERANCE) -> Bounds:
+def bounding_box(p: Polytope | HasPolytope, *, tolerance: Tolerance = TOLERANCE) -> Bounds:
     """Return the least box around the polytope, with infinite ends where it is unbounded.
 
     Raises: GeometryError for an empty polytope.
@@ -170,10 +174,11 @@ def bounding_box(p: Polytope, *, tolerance: Tolerance = TOLERANCE) -> Bounds:
     >>> bounding_box(Polytope.box([0, 1], [torch.inf, 2])).high.tolist()
     [inf, 2.0]
     """
+    p = polytope_of(p, "bounding_box")
     program = LinearProgram(p.matrix, p.bound, tolerance=tolerance)
     ends = [[_value("bounding_box", program.maximise(sign * _unit(i, p.dim))) for i in range(p.dim)] for sign in (1.0, -1.0)]
     high, low = torch.tensor(ends, dtype=torch.float64).reshape(2, p.dim)
-    return Bounds(-low, high)
+    return Bounds(0.0 - low, high + 0.0)  # without negative zeros
 
 
 def _uncapped_ball(p: Polytope, deep: Deepest, tolerance: Tolerance) -> Ball:

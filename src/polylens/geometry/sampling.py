@@ -9,14 +9,15 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
+from .._check import whole
 from .._types import Tolerance
 from .._walk import Walk
 from ..errors import GeometryError, InputError
-from ..polytope import Polytope
+from ..polytope import HasPolytope, Polytope, polytope_of
 from ._answers import TOLERANCE, Answer, refuse_undecided
 from .boundedness import is_bounded
 from .center import analytic_center, barrier_of
-from .flats import AffineHull, affine_hull
+from .flats import AffineHull, hull_for
 from .programs import chebyshev_ball
 
 # Chains that walk at once when there is no reason for another number
@@ -26,7 +27,7 @@ Seed = int | torch.Generator
 
 
 @final
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False, slots=True, repr=False)
 class Samples(Answer):
     """Uniform `points` (n, dim), and how they were come by: every `thinning`-th step of `chains` walks after `burn_in`.
 
@@ -44,7 +45,7 @@ class Samples(Answer):
 
 
 def sample(
-    p: Polytope,
+    p: Polytope | HasPolytope,
     n: int,
     *,
     seed: Seed = 0,
@@ -70,10 +71,11 @@ def sample(
     >>> sample(Polytope.box([1, 2], [1, 2]), 3).points.tolist()
     [[1.0, 2.0], [1.0, 2.0], [1.0, 2.0]]
     """
+    p = polytope_of(p, "sample")
     for name, value in {"n": n, "thinning": thinning, "burn_in": burn_in, "chains": chains}.items():
-        if value is not None and value < 1:
-            raise InputError(f"sample: expected {name} of at least 1; got {value}")
-    hull = affine_hull(p, tolerance=tolerance)
+        if value is not None or name == "n":
+            whole(value, f"sample: {name}")
+    hull = hull_for("sample", p, tolerance)
     k = hull.dimension
     chains = min(n, chains or CHAINS)
     burn_in, thinning = burn_in or default_burn_in(k), thinning or default_thinning(k)
@@ -92,7 +94,11 @@ def sample(
 
 def generator_of(seed: Seed) -> torch.Generator:
     """Return a generator as it is, or a new one for a seed."""
-    return seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
+    if isinstance(seed, torch.Generator):
+        return seed
+    if not isinstance(seed, int):
+        raise InputError(f"seed: expected an int or a torch.Generator; got {seed!r}; 0 makes the same points every time")
+    return torch.Generator().manual_seed(seed)
 
 
 def within(p: Polytope, hull: AffineHull) -> Polytope:

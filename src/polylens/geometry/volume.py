@@ -14,11 +14,11 @@ from .._lp import accuracy_of
 from .._types import Tolerance
 from .._walk import Walk
 from ..errors import GeometryError, InputError
-from ..polytope import Polytope
+from ..polytope import HasPolytope, Polytope, polytope_of
 from ._answers import TOLERANCE, Answer, deepest_of, proofs_of, refuse_undecided, unit_rows
 from .boundedness import is_bounded
 from .center import analytic_center
-from .flats import affine_hull, dimension, lineality
+from .flats import dimension, hull_for, lineality
 from .programs import bounding_box, chebyshev_ball, support
 from .sampling import Rounded, Seed, default_burn_in, default_thinning, generator_of, rounded_at_center, whitened, within
 
@@ -32,7 +32,7 @@ REPLICAS = 16
 
 
 @final
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False, slots=True, repr=False)
 class Volume(Answer):
     """A volume: `error` bounds the rounding of an exact `method` and is the standard error of "monte_carlo".
 
@@ -47,7 +47,7 @@ class Volume(Answer):
         return f"volume {self.value:.6g} +- {self.error:.2g} ({self.method})"
 
 
-def vertices(p: Polytope, *, tolerance: Tolerance = TOLERANCE) -> Tensor:
+def vertices(p: Polytope | HasPolytope, *, tolerance: Tolerance = TOLERANCE) -> Tensor:
     """Return the vertices (n, dim), in no particular order; coincident ones are one.
 
     A flat polytope has the vertices that it has within its affine hull; a point is its own vertex. An unbounded one may
@@ -66,10 +66,11 @@ def vertices(p: Polytope, *, tolerance: Tolerance = TOLERANCE) -> Tensor:
     >>> vertices(Polytope.of([[1.0, 0.0]], [1.0])).shape
     torch.Size([0, 2])
     """
-    return _corners(p, tolerance)[0]
+    p = polytope_of(p, "vertices")
+    return _corners("vertices", p, tolerance)[0]
 
 
-def extreme_rays(p: Polytope, *, tolerance: Tolerance = TOLERANCE) -> Tensor:
+def extreme_rays(p: Polytope | HasPolytope, *, tolerance: Tolerance = TOLERANCE) -> Tensor:
     """Return the unit directions (n, dim) of the extreme rays of a polytope with a vertex: (0, dim) for a bounded one.
 
     Raises: GeometryError as `vertices` does, and for a polytope that contains a line, whose rays are not unique.
@@ -79,11 +80,12 @@ def extreme_rays(p: Polytope, *, tolerance: Tolerance = TOLERANCE) -> Tensor:
     >>> extreme_rays(Polytope.box([0, 0], [torch.inf, 1])).round(decimals=9).tolist()
     [[1.0, 0.0]]
     """
-    return _corners(p, tolerance, lines=False)[1]
+    p = polytope_of(p, "extreme_rays")
+    return _corners("extreme_rays", p, tolerance, lines=False)[1]
 
 
 def volume(
-    p: Polytope,
+    p: Polytope | HasPolytope,
     *,
     method: Literal["exact", "monte_carlo"] = "exact",
     samples: int = 512,
@@ -109,6 +111,7 @@ def volume(
     >>> volume(Polytope.box([0, 0], [2, 0])).value, volume(Polytope.of([[1.0]], [0.0])).value
     (0.0, inf)
     """
+    p = polytope_of(p, "volume")
     if method not in ("exact", "monte_carlo"):
         raise InputError(f"volume: expected the method 'exact' or 'monte_carlo'; got {method!r}")
     if samples < 2:
@@ -143,9 +146,9 @@ def _hidden(p: Polytope, tolerance: Tolerance) -> float:
     return deep.rounding * 2 * sum(math.prod(sides[:i] + sides[i + 1 :]) for i in range(p.dim))
 
 
-def _corners(p: Polytope, tolerance: Tolerance, *, lines: bool = True) -> tuple[Tensor, Tensor]:
+def _corners(question: str, p: Polytope, tolerance: Tolerance, *, lines: bool = True) -> tuple[Tensor, Tensor]:
     """Return vertices and extreme rays; neither for a polytope with a line, or its refusal unless `lines` may be."""
-    hull = affine_hull(p, tolerance=tolerance)
+    hull = hull_for(question, p, tolerance)
     none = torch.zeros(0, p.dim, dtype=torch.float64)
     if hull.dimension == 0:
         return hull.point[None], none
@@ -161,14 +164,14 @@ def _corners(p: Polytope, tolerance: Tolerance, *, lines: bool = True) -> tuple[
     bounded = is_bounded(inner, tolerance=tolerance).answer
     rounded = None if bounded is None else _rounded_inside(inner, bounded, tolerance)
     if rounded is None:
-        refuse_undecided("vertices")
+        refuse_undecided(question)
     middle = torch.zeros(inner.dim, dtype=torch.float64)
     points, rays = _hull.corners(rounded.matrix.numpy(), rounded.bound.numpy(), middle.numpy(), accuracy_of(tolerance))
     found = hull.point + (rounded.origin + torch.from_numpy(points) @ rounded.transform.T) @ hull.basis.T
     ways = torch.from_numpy(rays) @ rounded.transform.T @ hull.basis.T
     proofs = proofs_of(p, tolerance)
     if (bounded and len(ways)) or not all(proofs.feasible(v.numpy()) for v in found):
-        refuse_undecided("vertices")
+        refuse_undecided(question)
     return found, ways / torch.linalg.vector_norm(ways, dim=1, keepdim=True)
 
 
