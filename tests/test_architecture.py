@@ -18,13 +18,13 @@ PACKAGE = ROOT / "src" / "polylens"
 # An import points to a lower layer only; modules of one layer are peers. A folder is one module.
 LAYERS: tuple[set[str], ...] = (
     {"_cut", "errors", "_progress", "_types"},
-    {"_barrier", "_certify", "_check", "_cut_max", "_files", "_hull", "_lp", "_measure", "_walk"},
+    {"_barrier", "_certify", "_check", "_cut_max", "_faces", "_files", "_hull", "_lp", "_measure", "_walk"},
     {"_workspace", "affine", "pattern", "polytope", "steps"},
     {"cells", "gates", "geometry", "store"},
     {"_flat", "domain", "smooth"},
     {"_verdicts", "network"},
     {"_decide", "_rounding", "_stages", "local"},
-    {"facets", "germ", "linearise"},
+    {"_locate", "facets", "germ", "linearise"},
     {"_engine", "boundary", "convert", "data", "region"},
     {"_tasks", "explore"},
     {"_partitions"},
@@ -32,6 +32,7 @@ LAYERS: tuple[set[str], ...] = (
     {"complex"},
     {"zoo"},
     {"plotting"},
+    {"plotting_complex"},
     {"report"},
     {"cli"},
     {"__main__"},

@@ -3,6 +3,7 @@
 from .affine import AffineMap
 from .boundary import Crossings, NearestBoundary, first_boundary, nearest_boundary
 from .cells import Cells
+from .complex import Complex, subdivide
 from .convert import load
 from .convert.arrays import dense
 from .domain import Box, Plane, Polygon, Segment, Slice, WholeSpace
@@ -23,6 +24,7 @@ __all__ = [
     "AffineMap",
     "Box",
     "Cells",
+    "Complex",
     "Crossings",
     "Exploration",
     "Facets",
@@ -59,4 +61,5 @@ __all__ = [
     "patterns",
     "reduced",
     "region",
+    "subdivide",
 ]

@@ -1,0 +1,573 @@
+"""All cells of a domain at once, and how they meet: shared vertices, facets, maps, linear regions, where a point lies.
+
+One struct of arrays; a `Cell` is a view of one of them. What a complex does not hold it computes when it is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ._check import ArrayLike, array, finite
+from ._locate import Lookup, inside
+from ._rounding import flat_sizes, term_sizes
+from ._stages import jumps
+from ._types import Result, Tolerance
+from .affine import AffineMap
+from .cells import Cells
+from .domain import Domain, domain_of
+from .errors import GeometryError, InputError, ShapeError
+from .gates import Choice
+from .germ import exact
+from .local import MAX_BYTES, maps, on_patterns, push
+from .network import Network
+from .pattern import Patterns
+from .polytope import Polytope
+from .steps import LinearAt, flat
+from .subdivision import iter_cells
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from ._faces import FacetList, Mesh
+
+Array = np.ndarray[Any, Any]
+
+
+class Faces(NamedTuple):
+    """The facets of all cells: whose, on which bit, and which other one they coincide with (-1 for none)."""
+
+    cell: Array
+    bit: Array
+    partner: Array
+
+
+class UnitBoundary(NamedTuple):
+    """The facets at which a unit changes its piece: `pairs` (facets, 2) of cells, and vertices as a ragged array.
+
+    Facet k has the vertices `vertex[start[k]:start[k+1]]`, rows of the complex's `points`.
+    """
+
+    pairs: Array
+    start: Array
+    vertex: Array
+
+
+@final
+@dataclass(frozen=True, eq=False, slots=True)
+class LinearRegions:
+    """Which linear region every cell belongs to, numbered in order of appearance, and how many there are."""
+
+    labels: Array
+    count: int
+
+
+@final
+@dataclass(frozen=True, eq=False, slots=True, repr=False)
+class Cell:
+    """One cell of a complex: a view that computes when asked."""
+
+    complex: Complex
+    index: int
+
+    @property
+    def vertices(self) -> Array:
+        """The corners (vertices, dim) in the domain's coordinates, each once."""
+        return self.complex.points[[v for v in self._numbers if v < self.complex.num_vertices]]
+
+    @property
+    def directions(self) -> Array:
+        """The directions (directions, dim) in which the cell has no end; none for a bounded cell."""
+        return self.complex.points[[v for v in self._numbers if v >= self.complex.num_vertices]]
+
+    @property
+    def _numbers(self) -> list[int]:
+        mesh = self.complex.mesh
+        return sorted({int(v) for v in mesh.vertex[mesh.start[self.index] : mesh.start[self.index + 1]]})
+
+    @property
+    def pattern(self) -> Patterns:
+        """The activation pattern, a batch of one."""
+        return self.complex.patterns[self.index]
+
+    @property
+    def volume(self) -> float:
+        """The volume in units of the input."""
+        return float(self.complex.volumes[self.index])
+
+    @property
+    def map(self) -> AffineMap:
+        """The affine map over the inputs."""
+        return self.complex.affine_map(self.index)
+
+    def __repr__(self) -> str:
+        return f"Cell({self.index}, {len(self._numbers)} vertices, volume {self.volume:.4g})"
+
+
+@final
+@dataclass(frozen=True, eq=False, repr=False)
+class Complex(Result):
+    """The cells of a domain: a sequence of `Cell`, held as arrays.
+
+    `mesh` has the vertices, merged where they coincide, and the incidences: cell i has the vertices
+    `mesh.vertex[mesh.start[i]:mesh.start[i+1]]`, of which some may be the same (a degenerate cell is held as a simple
+    one), with the facets that each lies on as bits of `mesh.facets`; bits below `sides` are the domain's own. `words` are
+    the patterns, one row a cell. Coordinates are the domain's; volumes are in units of the input.
+    """
+
+    network: Network
+    domain: Domain
+    tolerance: Tolerance
+    mesh: Mesh
+    words: Array
+    sides: int
+
+    @classmethod
+    def of(cls, network: Network, domain: Domain, parts: Sequence[Cells], tolerance: Tolerance) -> Complex:
+        """Return the complex of cells that come in parts, which share no vertices with one another."""
+        from ._faces import Mesh, merged
+
+        parts = [_used(p) for p in parts]
+        bits = max((p.facets.shape[1] for p in parts), default=1)
+        if not parts:
+            raise GeometryError("complex: expected one cell or more; got none; is the domain empty?")
+        shifts = np.cumsum([0, *(len(p.points) for p in parts)])
+        ends = np.cumsum([0, *(len(p.vertex) for p in parts)])
+        points, weight = (np.concatenate(a) for a in zip(*((p.points, p.weight) for p in parts), strict=True))
+        points, count, reach, where = merged(points, weight, 4.0 * tolerance.relative)
+        vertex = np.concatenate([where[p.vertex + shift] for p, shift in zip(parts, shifts[:-1], strict=True)])
+        start = np.concatenate([p.start[:-1] + end for p, end in zip(parts, ends[:-1], strict=True)] + [ends[-1:]])
+        facets = np.zeros((len(vertex), bits), np.uint64)
+        for p, end in zip(parts, ends[:-1], strict=True):
+            facets[end : end + len(p.vertex), : p.facets.shape[1]] = p.facets
+        words = np.ascontiguousarray(np.concatenate([p.words for p in parts]))
+        return cls(network, domain, tolerance, Mesh(points, count, reach, start, vertex, facets), words, parts[0].sides)
+
+    # -- the cells
+
+    def __len__(self) -> int:
+        return self.num_cells
+
+    def __getitem__(self, index: int) -> Cell:
+        return self.cell(index)
+
+    def __iter__(self) -> Iterator[Cell]:
+        return (Cell(self, i) for i in range(len(self)))
+
+    def cell(self, index: int) -> Cell:
+        """Return one cell; negative numbers count from the end. Raises IndexError for one that is not there."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"cell {index} of {len(self)}")
+        return Cell(self, int(index) % len(self))
+
+    @property
+    def num_cells(self) -> int:
+        """How many cells there are; in an unbounded domain a region has one for each of the domain's cones it reaches into."""
+        return len(self.mesh.start) - 1
+
+    @cached_property
+    def num_regions(self) -> int:
+        """How many activation regions there are: distinct patterns."""
+        return self.num_cells if self.domain.is_bounded else len(self.patterns.unique().patterns)
+
+    @property
+    def dim(self) -> int:
+        """How many coordinates a point of the domain has."""
+        return self.mesh.dim
+
+    @property
+    def patterns(self) -> Patterns:
+        """The activation patterns of the cells."""
+        packed = torch.from_numpy(self.words.view(np.uint8).reshape(len(self), -1))
+        return Patterns(packed, self.network.gates)
+
+    @cached_property
+    def volumes(self) -> Array:
+        """The volumes of the cells (cells,) in units of the input, infinite for those without an end."""
+        from ._measure import volumes
+
+        m = self.mesh
+        weight = (np.arange(len(m.points)) < m.finite).astype(float)
+        return volumes(m.points, weight, m.start, m.vertex, m.facets) * self.domain.scale
+
+    @cached_property
+    def middles(self) -> Array:
+        """A point (cells, dim) inside every cell: the mean of its vertices, plus its directions."""
+        total = self._sums
+        places = np.add.reduceat((self.mesh.vertex < self.mesh.finite).astype(float), self.mesh.start[:-1])
+        ways = np.add.reduceat(self._entries * (self.mesh.vertex >= self.mesh.finite)[:, None], self.mesh.start[:-1])
+        return (total - ways) / places[:, None] + ways
+
+    @property
+    def _entries(self) -> Array:
+        return self.mesh.points[self.mesh.vertex]
+
+    @property
+    def _sums(self) -> Array:
+        """The sums of the cells' vertices and directions."""
+        return np.add.reduceat(self._entries, self.mesh.start[:-1])
+
+    # -- vertices
+
+    @property
+    def points(self) -> Array:
+        """The vertices (vertices + directions, dim): places first, then directions, whose largest entry is 1."""
+        return self.mesh.points
+
+    @property
+    def vertices(self) -> Array:
+        """The vertices (vertices, dim) in the domain's coordinates."""
+        return self.mesh.points[: self.mesh.finite]
+
+    @property
+    def directions(self) -> Array:
+        """The directions (directions, dim) in which cells have no end, the largest entry of each of size 1."""
+        return self.mesh.points[self.mesh.finite :]
+
+    @property
+    def num_vertices(self) -> int:
+        """How many vertices there are, those at infinity left out."""
+        return self.mesh.finite
+
+    # -- facets
+
+    @cached_property
+    def _walls(self) -> int:
+        """How many of the domain's sides part its cones; the one behind them is infinity."""
+        return 0 if self.domain.is_bounded else self.dim + 1
+
+    @cached_property
+    def _facets(self) -> tuple[FacetList, Array]:
+        from ._faces import facets_of
+
+        found = facets_of(self.mesh)
+        return found, (found.bit >= self.sides) | (found.bit < self._walls)
+
+    @cached_property
+    def facets(self) -> Faces:
+        """The facets of all cells, those that lie between two cells matched with one another.
+
+        Raises GeometryError for a network that jumps: its cells do not meet face to face.
+        """
+        from ._faces import matched
+
+        self._meeting("facets are matched")
+        found, inner = self._facets
+        partner = matched(found, inner)
+        left = np.flatnonzero(inner & (partner < 0))
+        if len(left):
+            self._paired(found, left, partner)
+        return Faces(found.cell, found.bit, partner)
+
+    def _meeting(self, what: str) -> None:
+        for node in self.network.nodes:
+            if isinstance(node.step, Choice) and jumps(node.step):
+                raise GeometryError(
+                    f"complex: {what} where cells meet face to face, which is so for continuous networks;"
+                    f" {node.name} ({node.step.kind}) jumps"
+                )
+
+    def _paired(self, found: FacetList, left: Array, partner: Array) -> None:
+        """Pair facets that have more vertices on one side than on the other, by what they have in common."""
+        from ._faces import spans
+
+        start, vertex = self._vertices_of(left)
+        own = [frozenset(vertex[a:b].tolist()) for a, b in itertools.pairwise(start)]
+        at: dict[int, list[int]] = {}
+        for k, members in enumerate(own):
+            for v in members:
+                at.setdefault(v, []).append(k)
+        for k, members in enumerate(own):
+            if partner[left[k]] >= 0:
+                continue
+            for j in sorted({j for v in members for j in at[v]}):
+                common = members & own[j]
+                apart = found.cell[left[j]] != found.cell[left[k]] and partner[left[j]] < 0
+                if apart and len(common) >= self.dim and spans(self.mesh, np.array(sorted(common))):
+                    partner[left[k]], partner[left[j]] = left[j], left[k]
+                    break
+
+    @cached_property
+    def _pairs(self) -> tuple[Array, Array]:
+        """The facets between two cells, each by its first copy, and their pairs of cells."""
+        faces = self.facets
+        first = np.flatnonzero(faces.partner > np.arange(len(faces.partner)))
+        return first, np.stack([faces.cell[first], faces.cell[faces.partner[first]]], 1)
+
+    @property
+    def adjacency(self) -> Array:
+        """The pairs (facets, 2) of cells that share a facet.
+
+        Raises GeometryError for a network that jumps: its cells do not meet face to face.
+        """
+        return self._pairs[1]
+
+    @property
+    def num_facets(self) -> int:
+        """How many facets there are, shared ones counted once, those at infinity left out."""
+        faces = self.facets
+        infinite = np.count_nonzero(faces.bit == self._walls) if self._walls else 0
+        return len(faces.cell) - len(self.adjacency) - int(infinite)
+
+    @cached_property
+    def num_unmatched(self) -> int:
+        """How many facets inside the domain have no partner: 0, unless vertices were lost to rounding."""
+        return int(np.count_nonzero(self._facets[1] & (self.facets.partner < 0)))
+
+    def boundary_of(self, layer: str | int, unit: int) -> UnitBoundary:
+        """Return the facets at which a unit changes its piece: its bent hyperplane.
+
+        `layer` is a name or a position among the network's gates, `unit` a position in the flattened layer. A unit that
+        keeps its piece all over the domain has none.
+
+        Raises InputError for a layer or unit that is not there, GeometryError for a network that jumps.
+        """
+        pieces = self._pieces(layer, unit)
+        first, pairs = self._pairs
+        changes = np.flatnonzero(pieces[pairs[:, 0]] != pieces[pairs[:, 1]])
+        return UnitBoundary(pairs[changes], *self._vertices_of(first[changes]))
+
+    def _vertices_of(self, facets: Array) -> tuple[Array, Array]:
+        from ._faces import vertices_of
+
+        found = self._facets[0]
+        return vertices_of(self.mesh, found.cell[facets], found.bit[facets])
+
+    def _pieces(self, layer: str | int, unit: int) -> Array:
+        """Return which piece a unit is on in every cell."""
+        one = self.patterns.layer(layer)
+        count = one.layers[0].num_units
+        if not 0 <= unit < count:
+            raise InputError(f"unit: expected 0 to {count - 1} of layer {one.layers[0].name}; got {unit}")
+        planes = one.packed.numpy().reshape(len(self), one.layers[0].planes, one.layers[0].plane_bytes)
+        bits = (planes[:, :, unit // 8].astype(np.int64) >> (unit % 8)) & 1
+        return (bits << np.arange(bits.shape[1])).sum(1)
+
+    # -- maps
+
+    def affine_map(self, index: int) -> AffineMap:
+        """Return the exact affine map of the network over its inputs on one cell."""
+        pattern, output = self.cell(index).pattern, len(self.network.nodes)
+        local = on_patterns(self.network, pattern, output)
+        weight, offset = maps(self.network, 1, lambda _: local, {output: None})[output]
+        return AffineMap(weight[0], offset[0], self.network.input_shape, self.network.output_shape)
+
+    def local_maps(self, indices: ArrayLike = None) -> AffineMap:
+        """Return the affine maps u -> y over the domain's coordinates on some cells, all when None: a batch of maps.
+
+        Algorithm: the domain's directions and its origin pushed through the network with its gates fixed, some cells at a
+        time: dim + 1 forward passes a cell.
+        """
+        chosen = np.arange(len(self)) if indices is None else np.asarray(indices).reshape(-1)
+        parts = [_local_map(self.network, self.domain, p) for p in self._chunks(chosen)]
+        output = self.network.output_shape
+        weight = torch.cat([w for w, _ in parts]) if parts else torch.zeros(0, np.prod(output, dtype=int), self.dim).double()
+        offset = torch.cat([b for _, b in parts]) if parts else torch.zeros(0, np.prod(output, dtype=int)).double()
+        return AffineMap(weight, offset, (self.dim,), output)
+
+    def _chunks(self, chosen: Array) -> Iterator[Patterns]:
+        size = max(1, MAX_BYTES // 8 // ((self.dim + 2) * self.network.sample_bytes))
+        found = self.patterns
+        return (found[torch.from_numpy(chosen[k : k + size])] for k in range(0, len(chosen), size))
+
+    @cached_property
+    def _map_errors(self) -> tuple[Array, Array]:
+        """How much of the local maps' weights (cells, outputs, dim) and offsets (cells, outputs) is rounding."""
+        output, relative = len(self.network.nodes), self.tolerance.relative
+        lengths, origin = torch.linalg.vector_norm(self.domain.basis, dim=0), torch.linalg.vector_norm(self.domain.origin)
+        weights, offsets = [], []
+        for part in self._chunks(np.arange(len(self))):
+            sizes = flat_sizes(term_sizes(self.network, on_patterns(self.network, part, output), [output], relative)[output])
+            row, constant = (s.cpu().expand(len(part), -1) for s in sizes)
+            weights.append((relative * row[:, :, None] * lengths).numpy())
+            offsets.append((relative * (constant + row * origin)).numpy())
+        return np.concatenate(weights), np.concatenate(offsets)
+
+    def linear_regions(self) -> LinearRegions:
+        """Return the linear regions: cells that are connected through facets and have equal affine maps.
+
+        Maps are equal when they differ by no more than the rounding of their terms. Neighbouring cells have equal maps
+        behind dead units, for example, or where what a unit adds is cancelled.
+
+        Raises GeometryError for a network that jumps. Cost: `local_maps` of all cells, and as much again for the sizes of
+        their terms; (dim + 1) numbers an output and cell in memory, twice.
+        """
+        return self._linear_regions
+
+    @cached_property
+    def _linear_regions(self) -> LinearRegions:
+        from ._faces import components
+
+        pairs, found = self.adjacency, self.local_maps()
+        equal = np.ones(len(pairs), bool)
+        for value, error in zip((found.weight, found.offset), self._map_errors, strict=True):
+            numbers = value.cpu().numpy()
+            for k in range(0, len(pairs), 1 << 16):
+                i, j = pairs[k : k + (1 << 16)].T
+                near = np.abs(numbers[i] - numbers[j]) <= error[i] + error[j]
+                equal[k : k + (1 << 16)] &= near.reshape(len(i), -1).all(1)
+        return LinearRegions(*components(pairs[equal], len(self)))
+
+    # -- points
+
+    def locate(self, x: ArrayLike, *, coordinates: bool = False) -> Array:
+        """Return the number of the cell that each input lies in, -1 for inputs that are not in the domain.
+
+        `x` holds inputs (batch, *input_shape), or with `coordinates` points (batch, dim) in those of the domain; a single one
+        is a batch of one. An input belongs to the domain when it is as near to its flat as float32 can tell. A point
+        on a boundary goes to the cell of its own pattern where that has one, else to a cell whose closure holds it.
+
+        Raises ShapeError for another shape, InputError for NaN or infinity.
+
+        Algorithm: one forward pass and a search for the hashed pattern. Points on boundaries whose pattern no cell has are
+        tried a little to several sides, at last against all cells: those agree in all units off their breakpoints.
+        """
+        u, apart = self._coordinates(x, coordinates)
+        found = np.full(len(u), -1)
+        within = np.flatnonzero(inside(self.domain, u, 4.0 * self.tolerance.relative) & ~apart)
+        if len(within):
+            found[within] = self._lookup(u[within])
+        return found
+
+    def _coordinates(self, x: ArrayLike, coordinates: bool) -> tuple[Array, Array]:
+        """Return coordinates (batch, dim) of points, and which of them are not in the domain's flat."""
+        given = finite(torch.as_tensor(array(x, "points")).detach().cpu().double(), "points")
+        shape = (self.dim,) if coordinates else tuple(self.network.input_shape)
+        if tuple(given.shape[-len(shape) :]) != shape or given.ndim not in (len(shape), len(shape) + 1):
+            raise ShapeError(f"points: expected {shape} or (batch, {', '.join(map(str, shape))}); got {tuple(given.shape)}")
+        given = given.reshape(-1, *shape)
+        if coordinates:
+            return given.numpy(), np.zeros(len(given), bool)
+        u = self.domain.project(given)
+        rest = (given.reshape(len(given), -1) - self.domain.embed(u)).abs().amax(1)
+        return u.numpy(), (rest > 1e-6 * given.reshape(len(given), -1).abs().amax(1)).numpy()
+
+    @cached_property
+    def _lookup(self) -> Lookup:
+        return Lookup.of(self.network, self.domain, self.tolerance.relative, self.words, self.middles, self._sums)
+
+    # -- the whole
+
+    @cached_property
+    def face_numbers(self) -> tuple[int, ...]:
+        """How many faces of each dimension there are, from vertices to cells, those at infinity left out.
+
+        Raises GeometryError for a network that jumps. Cost: grows with 3^dim a cell; some microseconds each in the plane.
+        """
+        from ._faces import face_numbers
+
+        self._meeting("faces are counted")
+        return tuple(int(n) for n in face_numbers(self.mesh, self._facets[0]))
+
+    def euler_characteristic(self) -> int:
+        """Return vertices - edges + polygons - ...: 1 for a bounded domain, which is convex.
+
+        For the whole space it is (-1)^dim, and 0 for every other unbounded domain, as faces at infinity do not count. A
+        network that jumps has none (GeometryError).
+        """
+        return sum((-1) ** k * n for k, n in enumerate(self.face_numbers))
+
+    def __repr__(self) -> str:
+        return f"Complex({self.num_cells} cells, {self.num_vertices} vertices, {self.domain!r})"
+
+    def summary(self) -> str:
+        lines = [f"{self.num_regions:,} activation regions of {self.domain!r}"]
+        if self.num_cells != self.num_regions:
+            lines.append(f"  in {self.num_cells:,} cells, as the domain is held in {self.dim + 1} cones")
+        lines.append(f"  {self.num_vertices:,} vertices, {len(self.mesh.vertex) / self.num_cells:.3g} a cell")
+        if self.domain.is_bounded:
+            v = self.volumes
+            lines.append(f"  volumes from {v.min():.3g} to {v.max():.3g}, median {np.median(v):.3g}, {v.sum():.6g} together")
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "domain": self.domain.to_dict(),
+            "num_cells": self.num_cells,
+            "num_regions": self.num_regions,
+            "num_vertices": self.num_vertices,
+            "num_directions": len(self.directions),
+            "volume": float(self.volumes.sum()),
+            "tolerance": self.tolerance.relative,
+        }
+
+    def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
+        """Draw a complex of one or two dimensions and return the Axes; `polylens.plotting_complex` has the options.
+
+        `colour` is one of: an output's number, "class" (the largest output), a unit as (layer, position), "density" (the
+        logarithm of one over the volume), "active" (how many units are off their first piece) and "pattern".
+        """
+        axes: Axes = importlib.import_module("polylens.plotting_complex").draw(self, ax, **options)
+        return axes
+
+
+def subdivide(net: Network, domain: Domain | Polytope, *, tolerance: Tolerance | None = None, n_jobs: int = 1) -> Complex:
+    """Return all cells of a domain as a complex: the sets on which the network has one activation pattern.
+
+    Memory grows with the number of cells, about 200 bytes each in the plane and more with every dimension; to see cells
+    without keeping them there is `iter_cells`, from which the cells and their conditions come.
+
+    Args:
+        net: a piecewise-linear network.
+        domain: where to look; a `Polytope` is looked at in its own coordinates.
+        tolerance: below which part of its terms a pre-activation counts as zero, and of the domain's size a distance of
+            two vertices (four times it).
+        n_jobs: as for `iter_cells`; the numbers of the cells depend on it.
+
+    Raises:
+        SmoothError: the network is not piecewise linear.
+        ShapeError: the domain is one of inputs of another size than the network's.
+        InputError: not a domain.
+
+    Example:
+        >>> from polylens import Box, dense, subdivide
+        >>> net = dense([([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], None), ([[1.0, 1.0, 1.0]], None)])
+        >>> found = subdivide(net, Box([-1.0, -1.0], [1.0, 1.0]))  # three lines through one point
+        >>> found.num_regions, found.euler_characteristic(), found.volumes.sum().item()
+        (6, 1, 4.0)
+    """
+    place, tolerance = domain_of(domain), tolerance or Tolerance()
+    parts = list(iter_cells(net, place, tolerance=tolerance, n_jobs=n_jobs))
+    return Complex.of(exact(net), place, parts, tolerance)
+
+
+def _used(part: Cells) -> Cells:
+    """Return a part without the vertices that none of its cells has."""
+    used = np.zeros(len(part.points), bool)
+    used[part.vertex] = True
+    place = np.cumsum(used) - 1
+    return Cells(
+        part.points[used], part.weight[used], part.start, place[part.vertex], part.facets, part.words, part.sides, part.layers
+    )
+
+
+def _local_map(net: Network, domain: Domain, pattern: Patterns) -> tuple[Tensor, Tensor]:
+    """Return weights (cells, outputs, dim) and offsets (cells, outputs) over the domain's coordinates."""
+    output, shape = len(net.nodes), net.input_shape
+    with torch.no_grad():
+        local = on_patterns(net, pattern, output)
+        columns = domain.basis.T.reshape(1, domain.dim, *shape).to(net.device)
+        weight = flat(push(net, local, columns, {output})[output], 2).expand(len(pattern), -1, -1)
+        offset = _through(net, local, domain.origin.reshape(1, *shape).to(net.device), len(pattern))
+    return weight.mT.cpu(), flat(offset, 1).expand(len(pattern), -1).cpu()
+
+
+def _through(net: Network, local: list[LinearAt], origin: Tensor, batch: int) -> Tensor:
+    """Return the image of the domain's origin under the maps of a batch of cells."""
+    values = {0: origin}
+    for k, (node, step) in enumerate(zip(net.nodes, local, strict=True), 1):
+        here = [values[i] for i in node.inputs]
+        if isinstance(node.step, Choice) or len({len(v) for v in here}) > 1:
+            here = [v.expand(batch, *v.shape[1:]) for v in here]
+        values[k] = step.offset(*here)
+        for i in net.expiring[k]:
+            values.pop(i, None)
+    return values[len(net.nodes)]
