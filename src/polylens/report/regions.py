@@ -14,7 +14,7 @@ from ..boundary import NearestBoundary, nearest_boundary
 from ..explore import in_words
 from ..facets import Facets, facets
 from ..geometry import chebyshev_ball
-from ..network import patterns
+from ..network import Network, patterns
 from ..plotting import Distribution, Panel, distribution_figure, gallery
 from ..polytope import Polytope, RowOrigin
 from ..region import Region, region
@@ -26,9 +26,10 @@ _SHOWN = 6  # examples looked at closely
 _FEW, _FEW_ENTRIES = 2, 5_000_000  # and where units x inputs are more than this
 _MOST_ENTRIES = 100_000_000  # units x inputs beyond which the hyperplanes of one input are too many to hold
 _WORK = 200_000_000_000  # multiplications spent on distances, which bounds how many inputs are measured: some seconds
+_MAP_ENTRIES = 250_000_000  # and units x inputs, which are what takes the time in convolutions
 _BALL_ENTRIES = 2_000_000  # rows x inputs up to which programs are solved at all
-_BALLS, _BALL_WORK = 48, 26_000_000  # inputs whose inradius is found at most, and the rows x inputs spent on them
-_FACET_INPUTS, _FACET_ENTRIES = 24, 30_000  # inputs whose facets are all found, where rows x inputs are at most this
+_BALLS, _BALL_WORK = 32, 26_000_000  # inputs whose inradius is found at most, and the rows x inputs spent on them
+_FACET_INPUTS, _FACET_ENTRIES = 16, 30_000  # inputs whose facets are all found, where rows x inputs are at most this
 _FACET_SECONDS = 16.0  # spent on the facets of examples where they are more
 _COMPARED = 1_000  # inputs among which the closest other one is sought
 
@@ -120,7 +121,9 @@ def _looked(subject: Subject) -> int:
 def _affordable(subject: Subject) -> int:
     net = subject.net
     one = sum(n.step.multiply_adds([net.shape_of(i) for i in n.inputs], n.shape) for n in net.nodes)
-    return max(_looked(subject), min(len(subject.data.inputs), _WORK // max(1, one * math.prod(net.input_shape))))
+    dim, rows = math.prod(net.input_shape), sum(gate.num_units for gate in net.gates)
+    most = min(_WORK // max(1, one * dim), _MAP_ENTRIES // max(1, rows * dim))
+    return max(_looked(subject), min(len(subject.data.inputs), most))
 
 
 # -- distributions over the data
@@ -132,7 +135,7 @@ def _distances(distances: Tensor) -> Distribution:
 
 def _sizes(subject: Subject, box: _Box) -> list[Distribution]:
     """Return the distributions of inradius and number of facets, over as many inputs as can be afforded."""
-    entries = _entries(subject, box)
+    entries = _entries(subject.net, box.dim)
     balls = min(_BALLS, _BALL_WORK // entries) if entries <= _BALL_ENTRIES else 0
     hulls = _FACET_INPUTS if entries <= _FACET_ENTRIES else 0
     radii, counts = _measured(subject, box, balls, hulls)
@@ -140,10 +143,9 @@ def _sizes(subject: Subject, box: _Box) -> list[Distribution]:
     return shown + ([Distribution("facets", counts, "of the region in the box", False)] if len(counts) else [])
 
 
-def _entries(subject: Subject, box: _Box) -> int:
-    """Return rows x inputs of the polytope of one example."""
-    here = region(subject.net, subject.data.inputs[subject.examples[0].index].double())
-    return max(1, (len(here.polytope) + 2 * box.dim) * box.dim)
+def _entries(net: Network, dim: int) -> int:
+    """Return about how many rows x inputs the polytope of one input has in the box."""
+    return (sum(gate.num_units for gate in net.gates) + 2 * dim) * dim
 
 
 def _measured(subject: Subject, box: _Box, balls: int, hulls: int) -> tuple[Tensor, Tensor]:
@@ -277,7 +279,7 @@ def _compared(measured: Tensor, distances: Tensor) -> str:
         return half
     apart = torch.cdist(some, some).fill_diagonal_(math.inf).min(1).values.median()
     times = float(apart / distances.median()) if float(distances.median()) > 0 else 0.0
-    farther = f", {number(float(f'{times:.2g}'))} times as far" if times > 1 else ""
+    farther = f", {number(round(float(f'{times:.2g}')))} times as far" if times >= 2 else ""
     return f"{half} Half of them have no other of these inputs within {number(float(apart))}{farther}."
 
 
