@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._check import ArrayLike, array, finite
+from ._check import ArrayLike, array, finite, floating
 from ._types import Result
 from .errors import GeometryError, InputError, ShapeError
-from .geometry import affine_hull, bounding_box, is_bounded, volume
+from .geometry import AffineHull, affine_hull, bounding_box, is_bounded, volume
 from .polytope import Polytope
 
 
@@ -41,10 +41,35 @@ class Start(NamedTuple):
     bound: Any = np.zeros(0)
 
 
-def _flat(x: ArrayLike, what: str) -> Tensor:
-    """Return a point or direction of any shape as a flat tensor in float64."""
-    tensor = torch.as_tensor(array(x, what)).detach().cpu().double()
-    return finite(tensor, what).reshape(-1)
+_MOST = 16  # dimensions of a box or space: a box of as many has 65 536 corners
+
+
+def _double(x: ArrayLike, what: str) -> Tensor:
+    """Return an array of any shape on the CPU in float64; bytes and other integers are refused, as by the network."""
+    x = array(x, what)
+    floating(x, what)
+    if isinstance(x, np.ndarray):
+        return torch.from_numpy(np.array(x, dtype=np.float64))  # a copy: torch takes neither negative strides nor float128
+    return torch.as_tensor(x).detach().cpu().double()
+
+
+def _points(what: str, **given: ArrayLike) -> list[Tensor]:
+    """Return points or directions of one shape, flattened; `what` and the names tell which one is wrong."""
+    tensors = [finite(_double(x, f"{what}.{name}"), f"{what}.{name}") for name, x in given.items()]
+    shapes = [tuple(t.shape) for t in tensors]
+    if len(set(shapes)) > 1:
+        raise ShapeError(f"{what}: expected {' and '.join(given)} of one shape; got {' and '.join(map(str, shapes))}")
+    if not tensors[0].numel():
+        raise ShapeError(f"{what}: expected inputs of at least one entry; got shape {shapes[0]}")
+    return [t.reshape(-1) for t in tensors]
+
+
+def _few(what: str, dim: int, most: int) -> None:
+    """Raise GeometryError where a subdivision would start with too many corners."""
+    if dim > most:
+        raise GeometryError(
+            f"{what}: expected at most {most} dimensions to subdivide; got {dim}; look at a plane or at one region"
+        )
 
 
 class Domain(Result):
@@ -87,24 +112,31 @@ class Domain(Result):
 
     def embed(self, u: ArrayLike) -> Tensor:
         """Return the inputs (batch, num_inputs) at coordinates (batch, dim), or one input for (dim,)."""
-        u = torch.as_tensor(array(u, "coordinates")).double()
+        u = _double(u, "coordinates")
         if u.ndim not in (1, 2) or u.shape[-1] != self.dim:
             raise ShapeError(f"coordinates: expected ({self.dim},) or (batch, {self.dim}); got {tuple(u.shape)}")
         return self.origin + u @ self.basis.T
 
     def project(self, x: ArrayLike) -> Tensor:
-        """Return the coordinates of the nearest point of the domain's flat, for inputs (batch, num_inputs) or one."""
-        x = torch.as_tensor(array(x, "input")).detach().cpu().double()
-        x = x.reshape(-1) if x.numel() == self.num_inputs else x.reshape(len(x), -1)
-        if x.shape[-1] != self.num_inputs:
+        """Return the coordinates of the nearest points of the domain's flat: (batch, dim) for a batch of inputs.
+
+        Inputs are (batch, *any shape of num_inputs entries), or one of any shape, which gives (dim,); (1, num_inputs) is a
+        batch of one.
+        """
+        x = _double(x, "input")
+        if x.numel() == self.num_inputs and tuple(x.shape) != (1, self.num_inputs):
+            x = x.reshape(-1)
+        elif x.ndim < 2 or math.prod(x.shape[1:]) != self.num_inputs:
             raise ShapeError(f"input: expected {self.num_inputs} entries a sample; got {tuple(x.shape)}")
+        else:
+            x = x.flatten(1)
         return (x - self.origin) @ torch.linalg.pinv(self.basis).T
 
     def summary(self) -> str:
-        return repr(self)
+        return f"{type(self).__name__}: {self.dim} of {self.num_inputs} dimensions, volume {self.volume:.6g}"
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.dim} of {self.num_inputs} dimensions, volume {self.volume:.6g})"
+        return f"{type(self).__name__}({self.dim} of {self.num_inputs} dimensions)"
 
     def to_dict(self) -> dict[str, Any]:
         return {"kind": type(self).__name__, "dim": self.dim, "num_inputs": self.num_inputs, "volume": self.volume}
@@ -127,13 +159,13 @@ class Box(Domain):
     """{x : low <= x <= high}, entry by entry; coordinates are the entries whose sides differ, in order.
 
     Args:
-        low: the lower sides, of any one shape (usually the network's input shape).
-        high: the upper sides, of the same shape. An entry with equal sides is fixed and takes no coordinate.
+        low: the lower sides, of any one shape (usually the network's input shape); -inf for none.
+        high: the upper sides, of the same shape; inf for none. An entry with equal sides is fixed and takes no coordinate.
 
     Raises:
-        ShapeError: the shapes differ.
-        InputError: low > high somewhere, NaN, or an infinite side (`WholeSpace` covers a space without sides, `Slice` a
-            polyhedron with some).
+        ShapeError: the shapes differ, or there is no entry.
+        InputError: low > high somewhere, NaN, an upper side of -inf or a lower one of inf, integers.
+        GeometryError: more than 16 coordinates, where the first cells are asked for.
 
     Example:
         >>> from polylens import Box
@@ -147,25 +179,43 @@ class Box(Domain):
     high: Tensor
 
     def __init__(self, low: ArrayLike, high: ArrayLike) -> None:
-        a, b = (_flat(v, f"box.{name}") for name, v in (("low", low), ("high", high)))
-        if a.shape != b.shape:
-            raise ShapeError(f"box: expected low and high of one shape; got {tuple(a.shape)} and {tuple(b.shape)} entries")
-        if bool((a > b).any()):
-            i = int(torch.nonzero(a > b)[0])
-            raise InputError(f"box: expected low <= high; got {float(a[i])} > {float(b[i])} at entry {i}; exchange them")
+        a, b = _sides(low, high)
         free = torch.nonzero(b > a).reshape(-1)
         basis = torch.zeros(len(a), len(free), dtype=torch.float64)
         basis[free, torch.arange(len(free))] = 1.0
         _set(self, origin=torch.where(b > a, 0.0, a), basis=basis, low=a[free], high=b[free])
 
     @property
+    def is_bounded(self) -> bool:
+        return bool(torch.isfinite(self.high - self.low).all())
+
+    @property
     def volume(self) -> float:
         return float(torch.prod(self.high - self.low))
 
     def start(self) -> Start:
-        corners = np.indices((2,) * self.dim).reshape(self.dim, -1).T
+        _few("box", self.dim, _MOST)
+        if not self.is_bounded:
+            rows = Polytope.box(self.low, self.high)
+            return _fan(self.dim)._replace(matrix=rows.matrix.numpy(), bound=rows.bound.numpy())
+        corners = np.arange(2**self.dim)[:, None] >> np.arange(self.dim) & 1
         points = np.where(corners == 1, self.high.numpy(), self.low.numpy())
         return _one_cell(points, 2 * np.arange(self.dim) + corners, 2 * self.dim)
+
+
+def _sides(low: ArrayLike, high: ArrayLike) -> tuple[Tensor, Tensor]:
+    """Return the sides of a box, checked and flattened."""
+    a, b = _double(low, "box.low"), _double(high, "box.high")
+    bad = torch.isnan(a).sum() + torch.isnan(b).sum()
+    _points("box", low=torch.nan_to_num(a), high=torch.nan_to_num(b))  # the shapes; infinite sides are welcome
+    a, b = a.reshape(-1), b.reshape(-1)
+    wrong = torch.nonzero((a > b) | (a == torch.inf) | (b == -torch.inf)).reshape(-1)
+    if int(bad):
+        raise InputError(f"box: expected numbers; got {int(bad)} NaN; write -inf and inf for sides that are not there")
+    if len(wrong):
+        i = int(wrong[0])
+        raise InputError(f"box: expected low <= high; got {float(a[i])} and {float(b[i])} at entry {i}; exchange or mend them")
+    return a, b
 
 
 @final
@@ -191,9 +241,7 @@ class Segment(Domain):
     basis: Tensor
 
     def __init__(self, first: ArrayLike, second: ArrayLike) -> None:
-        a, b = _flat(first, "segment"), _flat(second, "segment")
-        if a.shape != b.shape:
-            raise ShapeError(f"segment: expected two inputs of one shape; got {len(a)} and {len(b)} entries")
+        a, b = _points("segment", first=first, second=second)
         if bool((a == b).all()):
             raise InputError("segment: expected two different inputs; got the same one twice")
         _set(self, origin=a, basis=(b - a)[:, None])
@@ -247,7 +295,7 @@ class Polygon(_Flat):
     corners: Tensor
 
     def __init__(self, points: ArrayLike) -> None:
-        x = torch.as_tensor(array(points, "polygon")).detach().cpu().double()
+        x = _double(points, "polygon")
         if x.ndim < 2 or len(x) < 3:
             raise ShapeError(f"polygon: expected three or more points (corners, *input_shape); got {tuple(x.shape)}")
         x = finite(x, "polygon").flatten(1)
@@ -284,9 +332,7 @@ class Plane(_Flat):
     corners: Tensor
 
     def __init__(self, centre: ArrayLike, first: ArrayLike, second: ArrayLike) -> None:
-        c, a, b = _flat(centre, "plane.centre"), _flat(first, "plane.first"), _flat(second, "plane.second")
-        if not len(a) == len(b) == len(c):
-            raise ShapeError(f"plane: expected three arrays of one shape; got {len(c)}, {len(a)} and {len(b)} entries")
+        c, a, b = _points("plane", centre=centre, first=first, second=second)
         basis, _ = _plane_of(torch.stack([a, b]))
         corners = torch.stack([-a - b, a - b, a + b, b - a]) @ basis
         _set(self, origin=c, basis=basis, corners=_hull(corners))
@@ -296,10 +342,14 @@ class Plane(_Flat):
         """Return the smallest rectangle with a side along first-second that holds three inputs, and a margin around it.
 
         The margin is in parts of the longest side of the triangle; a margin of 0 leaves the inputs on the boundary.
+
+        Raises:
+            ShapeError: the shapes differ.
+            InputError: the inputs lie on one line, NaN or infinity, a margin below 0.
         """
-        a, b, c = (_flat(v, "plane") for v in (first, second, third))
-        if not len(a) == len(b) == len(c):
-            raise ShapeError(f"plane: expected three inputs of one shape; got {len(a)}, {len(b)} and {len(c)} entries")
+        a, b, c = _points("plane", first=first, second=second, third=third)
+        if not (math.isfinite(margin) and margin >= 0):
+            raise InputError(f"plane: expected a margin of at least 0; got {margin!r}")
         basis, _ = _plane_of(torch.stack([b - a, c - a]))
         u = torch.stack([torch.zeros_like(a), b - a, c - a]) @ basis
         edge = margin * float(torch.pdist(u).max())
@@ -382,6 +432,7 @@ class WholeSpace(Domain):
         return math.inf
 
     def start(self) -> Start:
+        _few("whole space", self.dim, _MOST)
         return _fan(self.dim)
 
 
@@ -427,24 +478,20 @@ class Slice(Domain):
 
     def __init__(self, polytope: Polytope, origin: ArrayLike = None, basis: ArrayLike = None) -> None:
         dim = polytope.dim
-        b = torch.eye(dim, dtype=torch.float64) if basis is None else torch.as_tensor(array(basis, "basis")).double()
-        o = torch.zeros(len(b), dtype=torch.float64) if origin is None else _flat(origin, "origin")
+        b = torch.eye(dim, dtype=torch.float64) if basis is None else finite(_double(basis, "slice.basis"), "slice.basis")
+        o = torch.zeros(len(b), dtype=torch.float64) if origin is None else _points("slice", origin=origin)[0]
         if b.shape != (len(o), dim):
             raise ShapeError(
                 f"slice: expected origin (num_inputs,) and basis (num_inputs, {dim}); got {len(o)} and {tuple(b.shape)}"
             )
-        if dim and torch.linalg.matrix_rank(finite(b, "basis")) < dim:
+        if dim and torch.linalg.matrix_rank(b) < dim:
             raise InputError("slice: expected independent columns of the basis; drop those that others span")
         hull = affine_hull(polytope)
+        _few("slice", hull.dimension, 10)
         if hull.dimension < dim:
-            o, b, polytope = o + b @ hull.point, b @ hull.basis, polytope.section(hull.point, hull.basis)
-        if hull.dimension > 10:
-            raise GeometryError(
-                f"slice: expected at most 10 dimensions; got {hull.dimension}; look at a plane or a region instead"
-            )
-        norms = torch.linalg.vector_norm(polytope.matrix, dim=1)
-        polytope = polytope.select(norms > 1e-12 * norms.max()) if len(polytope) else polytope
-        _set(self, origin=o, basis=b, polytope=polytope, bounded=bool(is_bounded(polytope).answer))
+            o, b, polytope = o + b @ hull.point, b @ hull.basis, _within(polytope, hull)
+        polytope = polytope.select(polytope.matrix.any(1))  # rows of zeros say nothing: it is not empty
+        _set(self, origin=o, basis=b, polytope=polytope, bounded=not hull.dimension or bool(is_bounded(polytope).answer))
 
     @property
     def is_bounded(self) -> bool:
@@ -458,10 +505,19 @@ class Slice(Domain):
         rows = self.polytope.matrix.numpy(), self.polytope.bound.numpy()
         if not self.bounded:
             return _fan(self.dim)._replace(matrix=rows[0], bound=rows[1])
+        if not self.dim:
+            return _one_cell(np.zeros((1, 0)), np.zeros((1, 0), int), 0)
         low, high = bounding_box(self.polytope)
-        room = (high - low).max() + 1e-300
+        room = high - low  # entry by entry: sides of very different lengths keep their digits
         around = Box(low - room, high + room).start()
         return around._replace(matrix=rows[0], bound=rows[1])
+
+
+def _within(polytope: Polytope, hull: AffineHull) -> Polytope:
+    """Return a flat polytope in the coordinates of its affine hull, without the rows that are 0 there but for rounding."""
+    inside = polytope.section(hull.point, hull.basis)
+    before, after = (torch.linalg.vector_norm(p.matrix, dim=1) for p in (polytope, inside))
+    return inside.select(after > 1e-9 * before)
 
 
 def domain_of(domain: Domain | Polytope) -> Domain:
