@@ -2,20 +2,48 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
+import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
 
 from oracles import Dense, Join, Kink, Step, Sum, Winner, box, cell_volume, cells
-from polylens import Box, Network, Node, Patterns, iter_cells
+from polylens import (
+    Box,
+    Cells,
+    Network,
+    Node,
+    Patterns,
+    Plane,
+    Polytope,
+    Segment,
+    Slice,
+    WholeSpace,
+    dense,
+    facets,
+    iter_cells,
+    load,
+    neighbour,
+    patterns,
+    region,
+)
 from polylens.domain import Domain
+from polylens.errors import InputError, SmoothError
 from polylens.gates import MaxPool, ReduceMax, gate
 from polylens.steps import Fixed, Linear, combine, concat, gather, reshape
 from polylens.steps import Step as NetworkStep
+from registry import Case
 from strategies import program
+from test_laws import loaded, piecewise_linear
+from test_real_networks import network_and_images
 
 Key = tuple[tuple[int, ...], ...]
 
@@ -107,3 +135,225 @@ def test_cells_in_space_are_those_of_rational_arithmetic(steps: list[Step]) -> N
     found = volumes_by_pattern(network_of(steps, 3), Box([-1.0] * 3, [1.0] * 3))
     assert set(found) == exact
     assert math.isclose(sum(found.values()), 8.0, rel_tol=1e-12)
+
+
+# -- closed forms
+
+
+def distinct(net: Network, domain: Domain) -> int:
+    """Return the number of patterns of the cells: of an unbounded domain a region can have several cells."""
+    seen: set[bytes] = set()
+    for part in iter_cells(net, domain):
+        seen |= {row.tobytes() for row in part.patterns.packed.numpy()}
+    return len(seen)
+
+
+def count(net: Network, domain: Domain) -> int:
+    """Return the number of cells."""
+    return sum(len(part) for part in iter_cells(net, domain))
+
+
+def layer_of(weight: Tensor, bias: Tensor | None) -> Network:
+    """Return one layer of units, and a sum behind them."""
+    return dense([(weight, bias), (torch.ones(1, len(weight), dtype=torch.float64), None)])
+
+
+def gaussian(units: int, dim: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(100 * dim + units)
+    weight = torch.randn(units, dim, generator=generator, dtype=torch.float64)
+    return weight, torch.randn(units, generator=generator, dtype=torch.float64)
+
+
+ARRANGEMENTS = [(1, 12), (2, 1), (2, 20), (3, 2), (3, 12), (4, 3), (4, 10), (5, 4), (5, 9)]
+
+
+@pytest.mark.parametrize(("dim", "units"), ARRANGEMENTS)
+def test_hyperplanes_in_general_position_part_the_space_into_the_number_of_the_closed_form(dim: int, units: int) -> None:
+    weight, bias = gaussian(units, dim)
+    want = sum(math.comb(units, i) for i in range(dim + 1))
+    assert distinct(layer_of(weight, bias), WholeSpace(dim)) == want
+    corners = [torch.linalg.solve(weight[list(i)], -bias[list(i)]) for i in itertools.combinations(range(units), dim)]
+    far = 2 * max([10.0, *(float(c.abs().max()) for c in corners)])  # every region has a corner; then it reaches into the box
+    if corners:
+        assert count(layer_of(weight, bias), Box([-far] * dim, [far] * dim)) == want
+
+
+@pytest.mark.parametrize(("dim", "units"), ARRANGEMENTS)
+def test_hyperplanes_through_the_origin_part_the_space_into_the_number_of_the_closed_form(dim: int, units: int) -> None:
+    net = layer_of(gaussian(units, dim)[0], None)
+    want = 2 * sum(math.comb(units - 1, i) for i in range(dim))
+    assert distinct(net, WholeSpace(dim)) == want
+    assert count(net, Box([-1.0] * dim, [2.0] * dim)) == want
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3, 4, 5])
+def test_the_coordinate_hyperplanes_leave_the_orthants(dim: int) -> None:
+    net = layer_of(torch.eye(dim, dtype=torch.float64), None)
+    assert count(net, Box([-1.0] * dim, [1.0] * dim)) == distinct(net, WholeSpace(dim)) == 2**dim
+
+
+@pytest.mark.parametrize("dim", [2, 3, 4])
+def test_the_braid_arrangement_parts_the_box_into_orderings(dim: int) -> None:
+    rows = [torch.eye(dim)[i] - torch.eye(dim)[j] for i, j in itertools.combinations(range(dim), 2)]
+    net = layer_of(torch.stack(rows).double(), None)  # many hyperplanes through each flat, and all through one line
+    assert count(net, Box([-1.0] * dim, [1.0] * dim)) == distinct(net, WholeSpace(dim)) == math.factorial(dim)
+
+
+def test_the_whole_space_gives_regions_that_no_box_in_reach_holds() -> None:
+    weight = torch.tensor([[1.0, 0.0], [1.0, 1e-4]], dtype=torch.float64)
+    net = layer_of(weight, torch.tensor([0.0, -1e3], dtype=torch.float64))  # they cross at (0, 1e7)
+    assert count(net, Box([-1e4, -1e4], [1e4, 1e4])) == 3
+    assert distinct(net, WholeSpace(2)) == 4
+
+
+def test_cells_of_the_whole_space_are_bounded_or_infinite() -> None:
+    weight = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], dtype=torch.float64)
+    net = layer_of(weight, torch.tensor([0.0, 0.0, -1.0], dtype=torch.float64))  # a triangle of area 1/2, and the rest
+    volumes: Counter[Key] = Counter()
+    for part in iter_cells(net, WholeSpace(2)):
+        for key, volume in zip(keys(part.patterns), part.volumes().tolist(), strict=True):
+            volumes[key] += volume
+    assert len(volumes) == 7
+    finite = {key: volume for key, volume in volumes.items() if math.isfinite(volume)}
+    assert list(finite) == [((1, 1, 0),)]
+    assert math.isclose(finite[((1, 1, 0),)], 0.5, rel_tol=1e-12)
+
+
+# -- counts by hand
+
+SQUARE = Box([-1.0, -1.0], [1.0, 1.0])
+BY_HAND: dict[str, tuple[list[list[float]], list[float], int]] = {
+    "a unit and its negative": ([[1.0, 2.0], [-1.0, -2.0]], [0.5, -0.5], 2),
+    "one unit three times": ([[1.0, 2.0], [2.0, 4.0], [0.5, 1.0]], [0.5, 1.0, 0.25], 2),
+    "a third and its multiple": ([[1 / 3, 0.1], [1.0, 0.3]], [0.0, 0.0], 2),
+    "dead units": ([[0.0, 0.0], [0.0, 0.0], [1.0, 0.0]], [-1.0, 0.0, 0.0], 2),
+    "units that are always on": ([[0.0, 0.0], [1.0, 0.0]], [1.0, 2.0], 1),
+    "parallel hyperplanes": ([[1.0, 1.0], [1.0, 1.0], [2.0, 2.0]], [0.0, 0.5, -1.5], 4),
+    "a grid": ([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]], [0.5, -0.5, 0.5, -0.5], 9),
+    "four lines through one point": ([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [1.0, -1.0]], [0.0] * 4, 8),
+    "lines along the sides": ([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]], [-1.0, 1.0, 1.0], 1),
+    "lines through corners": ([[1.0, 1.0], [1.0, -1.0], [1.0, 1.0]], [-2.0, 0.0, 0.0], 4),
+    "a touched corner": ([[1.0, 1.0], [1.0, 1.0]], [2.0, -2.0], 1),
+    "a thin strip": ([[1.0, 0.0], [1.0, 0.0]], [0.0, -1e-10], 3),
+    "a thin strip of a large row": ([[1e6, 0.0], [1e6, 0.0]], [0.0, -1e-4], 3),
+    "a thin slanted strip": ([[3.0, -1.0], [3.0, -1.0]], [0.25, 0.25 + 1e-10], 3),
+    "a thin triangle": ([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]], [0.0, 0.0, 1e-9], 7),
+    "a thin corner": ([[1.0, 1.0]], [-2.0 + 1e-9], 2),
+    "lines parallel to 1e-11": ([[1.0, 0.0], [1.0, 1e-11]], [0.0, 0.0], 4),
+    "lines parallel to 1e-11 that cross at a side": ([[1.0, 0.0], [1.0, 1e-11]], [0.0, 1e-11], 3),
+    "a strip of rounding": ([[1.0, 0.1], [1.0, 0.1]], [0.3, 0.1 + 0.2], 2),
+}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_degenerate_layers_have_the_cells_that_were_counted_by_hand(name: str) -> None:
+    weight, bias, want = BY_HAND[name]
+    net = layer_of(torch.tensor(weight, dtype=torch.float64), torch.tensor(bias, dtype=torch.float64))
+    found = volumes_by_pattern(net, SQUARE)
+    assert len(found) == want
+    assert math.isclose(sum(found.values()), 4.0, rel_tol=1e-12)
+    assert min(found.values()) > 0
+
+
+def test_degenerate_units_of_a_second_layer_cut_nothing_twice() -> None:
+    first = [[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]
+    second = [[1.0, 1.0, 0.0, 0.0], [1.0, -1.0, 0.0, 0.0], [0.0, 0.0, 1.0, -1.0], [0.0, 0.0, -1.0, 0.0]]
+    net = dense([(first, [0.0] * 4), (second, [-0.5, 0.0, 0.0, 0.25]), ([[1.0] * 4], [0.0])])
+    # by hand: |x| - 0.5 cuts each half of x, y - 0.25 the upper half of y; y - y is zero and x is cut at 0 already
+    assert count(net, SQUARE) == 4 * 3
+
+
+def test_a_clip_has_three_cells_and_its_constant_parts_cut_no_further() -> None:
+    net = dense([([[4.0]], [0.0]), ([[1.0]], [0.5]), ([[1.0]], [0.0])], ["hardtanh", "relu", None])
+    found = volumes_by_pattern(net, Box([-1.0], [1.0]))
+    assert {key: round(volume, 12) for key, volume in found.items()} == {
+        ((0,), (0,)): 0.75,
+        ((1,), (0,)): 0.125,
+        ((1,), (1,)): 0.375,
+        ((2,), (1,)): 0.75,
+    }
+
+
+def test_a_maximum_has_one_cell_for_every_winner_and_no_walls_inside_them() -> None:
+    rows = [[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0], [0.5, 0.25]]  # the last one wins nowhere
+    steps: list[Step] = [Dense(0, rows, [0.0] * 5), Winner(1, 5, 1)]
+    found = volumes_by_pattern(network_of(steps, 2), SQUARE)
+    assert {key: round(volume, 12) for key, volume in found.items()} == {((i,),): 1.0 for i in range(4)}
+
+
+def test_a_network_without_gates_is_one_cell() -> None:
+    net = dense([([[1.0, 2.0]], [0.0])])
+    found = list(iter_cells(net, SQUARE))
+    assert [len(part) for part in found] == [1]
+    assert found[0].patterns.layers == ()
+    assert found[0].volumes().tolist() == [4.0]
+
+
+def test_a_point_is_a_domain_of_one_cell() -> None:
+    net = dense([([[1.0, 2.0], [1.0, -1.0]], [0.0, 0.0]), ([[1.0, 1.0]], None)])
+    parts = list(iter_cells(net, Box([1.0, -0.25], [1.0, -0.25])))
+    assert [keys(part.patterns) for part in parts] == [[((1, 1),)]]
+
+
+@given(seed=st.integers(0, 10**6), scale=st.sampled_from([2.0**-30, 1.0, 2.0**40]), shift=st.sampled_from([0.0, 1e3]))
+@settings(max_examples=25, deadline=None)
+def test_the_number_of_cells_depends_neither_on_units_order_nor_on_the_scale_of_rows_or_inputs(
+    seed: int, scale: float, shift: float
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    w, v = (torch.randn(6, n, generator=generator, dtype=torch.float64) for n in (2, 6))
+    b, c = (torch.randn(6, generator=generator, dtype=torch.float64) for _ in range(2))
+    head = torch.ones(1, 6, dtype=torch.float64)
+    order, rows = torch.randperm(6, generator=generator), torch.rand(6, generator=generator, dtype=torch.float64) + 0.5
+    plain = dense([(w, b), (v, c), (head, None)])
+    moved = b - w.sum(1) * shift / scale
+    other = dense([((rows[:, None] * w / scale)[order], (rows * moved)[order]), ((v / rows)[:, order], c), (head, None)])
+    low, high = -1.0, 2.0
+    box_moved = Box([low * scale + shift] * 2, [high * scale + shift] * 2)
+    assume_visible = shift * 2.0**-52 < 1e-6 * scale  # a box that has moved by 1e12 sizes has no digits left for its cells
+    if assume_visible:
+        assert count(other, box_moved) == count(plain, Box([low] * 2, [high] * 2))
+
+
+# -- networks whose counts are known
+
+RANDOM = [
+    pytest.param((3, 64, 64, 1), 93_425),
+    pytest.param((5, 20, 20, 1), 76_348),
+    pytest.param((6, 20, 20, 1), 455_258, marks=pytest.mark.slow),
+    pytest.param((2, 512, 512, 1), 159_254, marks=pytest.mark.slow),
+]
+
+
+def random_network(sizes: Sequence[int]) -> Network:
+    torch.manual_seed(0)
+    layers = [nn.Linear(n, m).double() for n, m in itertools.pairwise(sizes)]
+    return dense([(layer.weight, layer.bias) for layer in layers])
+
+
+@pytest.mark.parametrize(("sizes", "want"), RANDOM)
+def test_random_networks_have_as_many_regions_as_two_other_programs_counted(sizes: tuple[int, ...], want: int) -> None:
+    dim, total, volume = sizes[0], 0, 0.0
+    for part in iter_cells(random_network(sizes), Box([-1.0] * dim, [1.0] * dim)):
+        total, volume = total + len(part), volume + float(part.volumes().sum())
+    assert total == want
+    assert math.isclose(volume, 2.0**dim, rel_tol=1e-9)
+
+
+def test_walking_across_facets_meets_the_cells_and_no_others() -> None:
+    net = random_network((3, 7, 7, 1))
+    start = region(net, torch.full((3,), 0.1, dtype=torch.float64), domain=Polytope.box([-1.0] * 3, [1.0] * 3))
+    seen, waiting = {start.pattern}, [start]
+    while waiting:
+        here = waiting.pop()
+        found = facets(here.polytope)
+        for number in range(len(found.normals)):
+            row = int(torch.nonzero(found.facet_of_row == number)[0])
+            if here.polytope.origins[row].name == "domain":
+                continue
+            there = neighbour(here, number, found)
+            if there.pattern not in seen:
+                seen.add(there.pattern)
+                waiting.append(there)
+    cells_found = {p for part in iter_cells(net, Box([-1.0] * 3, [1.0] * 3)) for p in part.patterns}
+    assert cells_found == seen
