@@ -152,6 +152,11 @@ def test_unfit_points_directions_and_networks_are_refused() -> None:
         first_boundary(net, torch.zeros(2), torch.zeros(2))
     with pytest.raises(InputError, match="at least 1"):
         first_boundary(net, torch.zeros(2), torch.ones(2), count=0)
+    for size in (0, -1, 1.5):
+        with pytest.raises(InputError, match="batch_size: expected a whole number"):
+            nearest_boundary(net, torch.zeros(3, 2), batch_size=size)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="count: expected a whole number"):
+            first_boundary(net, torch.zeros(2), torch.ones(2), count=size)  # type: ignore[arg-type]
     with pytest.raises(ShapeError, match="got a batch"):
         first_boundary(net, torch.zeros(3, 2), torch.ones(2))
     with pytest.raises(ShapeError, match="direction"):

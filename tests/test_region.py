@@ -193,6 +193,19 @@ def test_chosen_layers_give_rows_of_their_own_units_only() -> None:
     assert len(all_rows.polytope) == 96
 
 
+def test_only_a_region_of_all_layers_has_neighbours() -> None:
+    net, x = zoo.digits(), zoo.digits_data("test").inputs[0]
+    with pytest.raises(InputError, match="rows of all layers"):
+        neighbour(region(net, x, layers=["relu2"]), 0)
+    assert neighbour(region(net, x, layers=["relu2", "relu1"]), 0).pattern != patterns(net.double(), x)
+
+
+def test_a_domain_holds_points_up_to_the_rounding_of_its_rows() -> None:
+    net = dense([([[1.0, 2.0]], [0.5]), ([[1.0]], None)])
+    far = Polytope.box([-1e9, 1e9 / 3], [1e9, 1e9 / 3])
+    assert len(region(net, torch.tensor([0.0, 1e9 / 3 + 1e-7], dtype=torch.float64), domain=far).polytope) == 5
+
+
 def test_a_region_without_gates_is_the_whole_domain() -> None:
     net = dense([([[1.0, 2.0]], None)])
     assert len(region(net, torch.zeros(2)).polytope) == 0
@@ -211,5 +224,14 @@ def test_what_has_no_region_is_refused() -> None:
         region(net, torch.zeros(2), layers=["relu7"])
     with pytest.raises(InputError, match="facet: expected 0 to 0; got 1"):
         neighbour(region(net, torch.zeros(2)), 1)
+    for domain, words in (((0, 1), "expected a Polytope"), (Polytope.simplex(3), "over the 2 flattened inputs")):
+        with pytest.raises(InputError, match=f"domain: .*{words}"):
+            region(net, torch.zeros(2), domain=domain)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"write \['relu1'\]"):
+        region(net, torch.zeros(2), layers="relu1")
+    with pytest.raises(InputError, match="network: expected a Network of polylens; got ReLU"):
+        region(torch.nn.ReLU(), torch.zeros(2))  # type: ignore[arg-type]
+    with pytest.raises(ShapeError, match="expected the facets of this region, of 1 rows; got those of 4"):
+        neighbour(region(net, torch.zeros(2)), 0, facets(box))
     with pytest.raises(SmoothError, match="tanh1"):
         region(dense([([[1.0]], None), ([[1.0]], None)], "tanh"), torch.zeros(1))

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, cast, final
 import torch
 from torch import Tensor
 
-from ._check import ArrayLike, array, batches, is_batch
+from ._check import ArrayLike, array, batches, is_batch, whole
 from ._progress import progress
 from ._rounding import flat_sizes, magnitudes, of_walls, term_sizes
 from ._types import Result, Tolerance
@@ -84,8 +84,7 @@ def first_boundary(net: Network, x: ArrayLike, v: ArrayLike, *, count: int = 1) 
     point, direction = one_point(net, x), one_point(net, v, "direction")
     if not bool(direction.any()):
         raise InputError("direction: expected one that is not all zeros")
-    if count < 1:
-        raise InputError(f"count: expected at least 1; got {count}")
+    whole(count, "count")
     germ = towards(net, point, direction, rough=(rough := magnitudes(net)))
     seen, times, units = [germ.pattern], list[float](), list[tuple[RowOrigin, ...]]()
     ahead = _crossings(net, point, direction, germ, rough)
@@ -184,7 +183,11 @@ def nearest_boundary(net: Network, x: ArrayLike, *, batch_size: int | None = Non
     x = array(x)
     gates = [node for node in net.nodes if isinstance(node.step, Choice)]
     rows = sum(math.prod(net.shape_of(n.inputs[0])) for n in gates)
-    size = batch_size or max(1, (1 << 28) // (8 * max(1, rows) * max(1, math.prod(net.input_shape))))
+    size = (
+        whole(batch_size, "batch_size")
+        if batch_size is not None
+        else max(1, (1 << 28) // (8 * max(1, rows) * max(1, math.prod(net.input_shape))))
+    )
     total = -(-len(x) // size) if is_batch(x, net.input_shape) else 1
     chunks = progress(batches(x, net.input_shape, size, net.dtype, net.device), total, "nearest boundaries")
     parts = [_nearest(net, gates, chunk) for chunk in chunks]
@@ -193,7 +196,7 @@ def nearest_boundary(net: Network, x: ArrayLike, *, batch_size: int | None = Non
 
 def _nearest(net: Network, gates: list[Node], x: Tensor) -> tuple[Tensor, ...]:
     """Return distance, layer, unit, piece and normal for one chunk of points."""
-    none = torch.full((len(x),), -1)
+    none = torch.full((len(x),), -1, device=x.device)
     best: tuple[Tensor, ...] = (x.new_full((len(x),), math.inf), none, none, none, torch.zeros_like(x).flatten(1))
     if gates:
         values = [n.inputs[0] for n in gates]
@@ -236,7 +239,7 @@ def _nearest_breakpoint(step: Gate, shape: tuple[int, ...], pieces: Tensor, z: T
     limits = step.breakpoints.expand(len(step.breakpoints), *shape).reshape(len(step.breakpoints), 1, -1)
     gaps = torch.where(norms > room, (z - limits).abs() / norms, math.inf)
     gap, at = gaps.permute(1, 0, 2).flatten(1).min(1)
-    limit, unit, points = at // units, at % units, torch.arange(count)
+    limit, unit, points = at // units, at % units, torch.arange(count, device=at.device)
     piece = pieces[points, unit]
     beyond = torch.where(piece > limit, -1, 1)  # the piece tells the side also where z is on the breakpoint itself
     length = torch.where(gap < math.inf, norms[points, unit], 1.0)
@@ -246,7 +249,8 @@ def _nearest_breakpoint(step: Gate, shape: tuple[int, ...], pieces: Tensor, z: T
 
 def _nearest_rival(walls: Walls, z: Tensor, weight: Tensor, room: Tensor) -> Wall:
     if not len(walls.unit):
-        return z.new_full((), math.inf), torch.tensor(-1), torch.tensor(-1), z.new_zeros(weight.shape[-1])
+        none = torch.tensor(-1, device=z.device)
+        return z.new_full((), math.inf), none, none, z.new_zeros(weight.shape[-1])
     rows = walls.values(weight.mT).mT
     norms = torch.linalg.vector_norm(rows, dim=-1)
     gaps = torch.where(norms > of_walls(walls, room), (walls.bound - walls.values(z)) / norms, math.inf)

@@ -14,7 +14,7 @@ from torch import Tensor
 from ._check import ArrayLike, array, as_tensor, finite, floating, is_batch
 from ._rounding import behind_gate, magnitudes, settled
 from ._types import Tolerance
-from .errors import ShapeError, SmoothError
+from .errors import InputError, ShapeError, SmoothError
 from .gates import Choice, Walls
 from .network import Network, Node
 from .pattern import Patterns
@@ -23,6 +23,8 @@ from .steps import Affine, LinearAt
 
 def exact(net: Network) -> Network:
     """Return the network in float64, or raise SmoothError where it is not piecewise linear."""
+    if not isinstance(net, Network):
+        raise InputError(f"network: expected a Network of polylens; got {type(net).__name__}; polylens.load makes one of it")
     if net.smooth_steps:
         node = net.smooth_steps[0]
         raise SmoothError(f"regions need piecewise-linear steps; {node.name} ({node.step.kind}) is smooth; use linearise")

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from ._check import ArrayLike
+from ._lp import accuracy_of
 from ._rounding import Terms, flat_sizes, of_walls, term_sizes
 from ._types import Result, Tolerance
 from .affine import AffineMap
-from .errors import GeometryError, InputError
+from .errors import GeometryError, InputError, ShapeError
 from .facets import Facets, facets
 from .germ import exact, fixed_at, one_point, pattern_of, towards, walls_of
 from .local import maps, on_patterns
@@ -106,7 +107,8 @@ def region(net: Network, x: ArrayLike, *, domain: Polytope | None = None, layers
     Args:
         net: piecewise linear as far as the output.
         x: one point (*input_shape); on a hyperplane, the region is that of the pattern that `patterns` gives.
-        domain: a polytope over the flattened input to intersect with, such as `Polytope.box`; None for all of R^n.
+        domain: a polytope over the flattened input to intersect with, such as `Polytope.box`; None for all of R^n. It holds
+            x, up to 1e-9 of the terms of its rows.
         layers: names of gates whose units count; all when None. The maps are those at x, so rows of a layer hold
             exactly as long as the layers in front of it keep their pattern.
 
@@ -129,8 +131,8 @@ def region(net: Network, x: ArrayLike, *, domain: Polytope | None = None, layers
     """
     net = exact(net)
     point = one_point(net, x)
-    if domain is not None and not bool(domain.contains(point.reshape(-1), 1e-9)):
-        raise InputError("region: expected a point inside the domain; move the point or widen the domain")
+    if domain is not None:
+        _check_domain(net, point, domain)
     local, pieces = fixed_at(net, point[None], len(net.nodes))
     return _region(net, point, pattern_of(net, pieces), local, domain, _layers(net, layers))
 
@@ -149,7 +151,8 @@ def neighbour(of: Region, facet: int, found: Facets | None = None) -> Region:
 
     Raises:
         GeometryError: the facet is a side of the domain, behind which there is nothing.
-        InputError: no such facet.
+        InputError: no such facet, or a region with rows of chosen layers only, where other units may change unseen.
+        ShapeError: the facets of another polytope.
 
     Algorithm: at a point in the facet's relative interior the network is evaluated together with its derivative across
     the facet; where a unit's pre-activation vanishes the derivative decides. One forward pass, and one `region`.
@@ -161,20 +164,45 @@ def neighbour(of: Region, facet: int, found: Facets | None = None) -> Region:
         >>> neighbour(region(net, torch.tensor([2.0])), 0).pattern.pieces().int().tolist()
         [[0, 1]]
     """
+    names = tuple(g.name for g in of.network.gates)
+    if of.layers != names:
+        raise InputError(
+            f"neighbour: expected a region with rows of all layers {list(names)}; got {list(of.layers)}; omit layers"
+        )
     found = found or facets(of.polytope)
+    if len(found.facet_of_row) != len(of.polytope):
+        raise ShapeError(
+            f"neighbour: expected the facets of this region, of {len(of.polytope)} rows; got those of {len(found.facet_of_row)}"
+        )
     if not 0 <= facet < found.num_facets:
         raise InputError(f"facet: expected 0 to {found.num_facets - 1}; got {facet}")
     rows = torch.nonzero(found.facet_of_row == facet).reshape(-1)
     if bool((of.polytope.origins.layer[rows] == DOMAIN).all()):
         raise GeometryError(f"facet {facet} is a side of the domain; there is no region of it behind")
-    point, normal = (t[facet].reshape(of.network.input_shape) for t in (found.witnesses, found.normals))
-    pattern = towards(of.network, point, normal).pattern
-    local = on_patterns(of.network, pattern, len(of.network.nodes))
-    return _region(of.network, point, pattern, local, of.domain, of.layers)
+    net = of.network
+    point, normal = (t[facet].reshape(net.input_shape).to(net.device) for t in (found.witnesses, found.normals))
+    pattern = towards(net, point, normal).pattern
+    local = on_patterns(net, pattern, len(net.nodes))
+    return _region(net, point, pattern, local, of.domain, of.layers)
+
+
+def _check_domain(net: Network, point: Tensor, domain: Polytope) -> None:
+    """Raise where the domain is no polytope over the inputs, or the point outside by more than the solver's accuracy."""
+    dim = math.prod(net.input_shape)
+    if not isinstance(domain, Polytope):
+        raise InputError(f"domain: expected a Polytope, such as Polytope.box(low, high); got {type(domain).__name__}")
+    if domain.dim != dim:
+        raise ShapeError(f"domain: expected a polytope over the {dim} flattened inputs; got one in dimension {domain.dim}")
+    x = point.reshape(-1).cpu()
+    room = accuracy_of(Tolerance()) * (domain.bound.abs() + domain.matrix.abs() @ x.abs())
+    if bool((domain.slack(x) < -room).any()):
+        raise InputError("region: expected a point inside the domain; move the point or widen the domain")
 
 
 def _layers(net: Network, layers: Sequence[str] | None) -> tuple[str, ...]:
     names = [g.name for g in net.gates]
+    if isinstance(layers, str):
+        raise InputError(f"layers: expected a list of names, some of {names}; got {layers!r}; write [{layers!r}]")
     unknown = [n for n in layers or () if n not in names]
     if unknown:
         raise InputError(f"layers: expected some of {names}; got {unknown}")
@@ -192,7 +220,7 @@ def _region(
     for k, node in enumerate(gates):
         weight, offset = (t[0] for t in found[node.inputs[0]])
         parts.append(_rows(net, node, pattern, weight, offset, Terms(*(t[0] for t in flat_sizes(sizes[node.inputs[0]]))), k))
-    matrix, bound, *where = (torch.cat(column).cpu() for column in zip(*parts, strict=True))
+    matrix, bound, *where = (torch.cat(column) for column in zip(*parts, strict=True))
     polytope = Polytope(matrix, bound, Origins(layers, *where))
     affine = AffineMap(found[output][0][0], found[output][1][0], net.input_shape, net.output_shape)
     return Region(net, point, pattern, affine, polytope if domain is None else polytope & domain, domain, layers)
@@ -209,8 +237,8 @@ class _Rows(NamedTuple):
 
     @classmethod
     def none(cls, dim: int) -> _Rows:
-        whole = torch.zeros(0, dtype=torch.long)
-        return cls(torch.zeros(0, dim, dtype=torch.float64), torch.zeros(0, dtype=torch.float64), whole, whole, whole)
+        real, whole = torch.zeros(0, dtype=torch.float64), torch.zeros(0, dtype=torch.long)
+        return cls(real.reshape(0, dim), real, whole, whole, whole)
 
 
 def _rows(net: Network, node: Node, pattern: Patterns, weight: Tensor, offset: Tensor, sizes: Terms, k: int) -> _Rows:
@@ -223,4 +251,5 @@ def _rows(net: Network, node: Node, pattern: Patterns, weight: Tensor, offset: T
     none = torch.linalg.vector_norm(matrix, dim=1) <= relative * of_walls(walls, sizes.row)
     rest = bound.abs() <= relative * (of_walls(walls, sizes.offset) + walls.bound.abs())
     matrix, bound = torch.where(none[:, None], 0.0, matrix), torch.where(none & rest, 0.0, bound)
-    return _Rows(matrix, bound, torch.full((len(matrix),), k), walls.unit, walls.beyond)
+    layer = torch.full((len(matrix),), k)
+    return _Rows(*(t.cpu() for t in (matrix, bound, layer, walls.unit, walls.beyond)))
