@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from oracles import dot, exact, hull_dimension, polytope_vertices
-from polylens import affine_maps, zoo
+from polylens import affine_maps, region, zoo
 from polylens._certify import Boxed, certify
 from polylens.errors import GeometryError
 from polylens.facets import Facets, facets, reduced
@@ -250,9 +250,14 @@ def test_the_region_of_an_mnist_image_is_decided_row_by_row(data: Path) -> None:
     weight = torch.cat([m.weight.reshape(-1, 784) for m in maps.values()])
     offset = torch.cat([m.offset.reshape(-1) for m in maps.values()])
     side = torch.where(weight @ images[0].reshape(-1) + offset > 0, -1.0, 1.0).double()
-    p = Polytope.of(side[:, None] * weight, -side * offset) & Polytope.box([0.0] * 784, [1.0] * 784)
-    found = facets(p)
-    check(p, found)
+    box = Polytope.box([0.0] * 784, [1.0] * 784)
+    p, here = Polytope.of(side[:, None] * weight, -side * offset) & box, region(net, images[0], domain=box)
+    rows = here.polytope.origins
+    by_unit = torch.argsort(rows.layer[:512] * 256 + rows.unit[:512])
+    assert torch.allclose(here.polytope.matrix[by_unit], p.matrix[:512], atol=1e-12)
+    assert torch.allclose(here.polytope.bound[by_unit], p.bound[:512], atol=1e-12)
+    found = facets(here)
+    check(here.polytope, found)
     assert found.complete
     assert found.num_facets > 1568
 

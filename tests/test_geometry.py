@@ -473,16 +473,27 @@ def test_samples_of_a_thin_box_in_dimension_fifty_fill_it() -> None:
     assert (points.mean(0) / high - 0.5).abs().max() < 0.02
 
 
+def _uniform(kind: str, dim: int, count: int) -> tuple[Polytope, torch.Tensor]:
+    """Return a polytope and independent uniform points of it, by the book: scaled uniforms, or ratios of exponentials."""
+    drawn = torch.rand(count, dim + 1, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    if kind == "simplex":
+        gaps = -drawn.log()
+        return Polytope.simplex(dim), gaps[:, :dim] / gaps.sum(1, keepdim=True)
+    sides = torch.tensor([1.0, 0.01] * dim, dtype=torch.float64)[:dim] if kind == "thin box" else torch.ones(dim).double()
+    return Polytope.box(torch.zeros(dim), sides), drawn[:, :dim] * sides
+
+
 @pytest.mark.parametrize("dim", [2, 5])
-def test_samples_of_a_box_cannot_be_told_from_independent_uniform_ones(dim: int) -> None:
-    found = sample(Polytope.box([0] * dim, [1] * dim), 1000, seed=3, burn_in=100, thinning=60, chains=500).points
-    wanted = torch.rand(1000, dim, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
-    energy = 2 * torch.cdist(found, wanted).mean() - torch.cdist(found, found).mean() - torch.cdist(wanted, wanted).mean()
-    joined, generator = torch.cat([found, wanted]), torch.Generator().manual_seed(5)
+@pytest.mark.parametrize("kind", ["box", "thin box", "simplex"])
+def test_samples_cannot_be_told_from_independent_uniform_ones(kind: str, dim: int) -> None:
+    p, wanted = _uniform(kind, dim, 1000)
+    found = sample(p, 1000, seed=3, burn_in=200, thinning=60, chains=500).points
+    joined, generator = torch.cat([found, wanted]) / wanted.std(0), torch.Generator().manual_seed(5)
     distances = torch.cdist(joined, joined)
+    energy = _energy(distances, torch.arange(2000))
     shuffled = [_energy(distances, torch.randperm(2000, generator=generator)) for _ in range(100)]
     # the energy statistic lies among those of random relabellings: a permutation test at the level 1/50
-    assert sum(s >= float(energy) for s in shuffled) >= 2
+    assert sum(s >= energy for s in shuffled) >= 2
 
 
 def _energy(distances: torch.Tensor, order: torch.Tensor) -> float:
