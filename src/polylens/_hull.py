@@ -63,7 +63,8 @@ def merged(points: Array, accuracy: float) -> Array:
 
     if len(points) < 2:
         return points
-    pairs = cKDTree(points).query_pairs(accuracy * max(float(np.abs(points).max()), 1e-300), output_type="ndarray")
+    apart = accuracy * float(np.abs(points).max())
+    pairs = cKDTree(points).query_pairs(apart, output_type="ndarray")
     graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(points), len(points)))
     _, labels = connected_components(graph, directed=False)
     _, first = np.unique(labels, return_index=True)

@@ -94,7 +94,7 @@ def first_boundary(net: Network, x: ArrayLike, v: ArrayLike, *, count: int = 1) 
         germ = crossing.behind
         seen.append(germ.pattern)
     t = torch.tensor(times, dtype=torch.float64)
-    points = point + t.reshape(-1, *(1,) * point.ndim) * direction
+    points = point + t.to(point.device).reshape(-1, *(1,) * point.ndim) * direction
     return Crossings(t, tuple(units), points, Patterns.concat(seen), _next_wall(net, germ) is None)
 
 

@@ -63,7 +63,7 @@ def pattern_of(net: Network, pieces: dict[str, Tensor]) -> Patterns:
 
 def walls_of(net: Network, node: Node, pattern: Patterns) -> Walls:
     """Return what keeps the units of one gate on their pieces, for a pattern of one input."""
-    return cast(Choice, node.step).walls(pattern.pieces(node.name)[0], net.shape_of(node.inputs[0]))
+    return cast(Choice, node.step).walls(pattern.pieces(node.name)[0].to(net.device), net.shape_of(node.inputs[0]))
 
 
 class Motion(NamedTuple):
