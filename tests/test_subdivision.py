@@ -6,6 +6,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from oracles import Dense, Join, Kink, Step, Sum, Winner, box, cell_volume, cells
+from oracles import Cell, Dense, Join, Kink, Step, Sum, Winner, box, cell_volume, cells, polytope_volume
 from polylens import (
     Box,
     Cells,
@@ -91,6 +92,11 @@ def keys(found: Patterns) -> list[Key]:
     return [tuple(tuple(part[i]) for part in parts) for i in range(len(found))]
 
 
+def patterns_in(net: Network, domain: Domain) -> set[Key]:
+    """Return the patterns of the cells; of an unbounded domain several cells may share one."""
+    return {key for part in iter_cells(net, domain) for key in keys(part.patterns)}
+
+
 def volumes_by_pattern(net: Network, domain: Domain) -> Counter[Key]:
     """Return the volume of every cell by its pattern; of a bounded domain no two cells may have one pattern."""
     volumes: Counter[Key] = Counter()
@@ -116,7 +122,7 @@ def agrees(steps: Sequence[Step], low: Sequence[float], high: Sequence[float]) -
         assert abs(found[key] - volume) <= 1e-12 * total  # rounding at a few vertices, each of about 1e-15
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(steps=program(2, 4))
 def test_cells_in_the_plane_are_those_of_rational_arithmetic(steps: list[Step]) -> None:
     agrees(steps, [-1.0, -1.5], [1.0, 2.0])
@@ -137,15 +143,29 @@ def test_cells_in_space_are_those_of_rational_arithmetic(steps: list[Step]) -> N
     assert math.isclose(sum(found.values()), 8.0, rel_tol=1e-12)
 
 
+@settings(max_examples=40, deadline=None)
+@given(steps=program(2, 3))
+def test_cells_of_the_whole_plane_are_those_of_a_huge_box_in_rational_arithmetic(steps: list[Step]) -> None:
+    far = 2.0**24  # hyperplanes of such weights meet well within
+    assert patterns_in(network_of(steps, 2), WholeSpace(2)) == {c.pieces for c in cells(steps, box([-far] * 2, [far] * 2))}
+
+
+@settings(max_examples=40, deadline=None)
+@given(steps=program(3, 3), bound=st.sampled_from([0.0, 0.5, 1.0]))
+def test_cells_of_a_slice_are_those_of_rational_arithmetic(steps: list[Step], bound: float) -> None:
+    corner = box([-1.0] * 3, [1.0] * 3)
+    inside = [Fraction(-1, 4)] * 3
+    domain = Cell([*corner.matrix, [Fraction(1)] * 3], [*corner.bound, Fraction(bound)], inside, ())
+    matrix, limits = [[float(v) for v in row] for row in domain.matrix], [float(b) for b in domain.bound]
+    sliced = Slice(Polytope.of(matrix, limits))
+    found = volumes_by_pattern(network_of(steps, 3), sliced)
+    assert set(found) == {cell.pieces for cell in cells(steps, domain)}
+    exact = float(polytope_volume(domain.matrix, domain.bound))
+    assert math.isclose(sum(found.values()), exact, rel_tol=1e-12)
+    assert math.isclose(sliced.volume, exact, rel_tol=1e-9)
+
+
 # -- closed forms
-
-
-def distinct(net: Network, domain: Domain) -> int:
-    """Return the number of patterns of the cells: of an unbounded domain a region can have several cells."""
-    seen: set[bytes] = set()
-    for part in iter_cells(net, domain):
-        seen |= {row.tobytes() for row in part.patterns.packed.numpy()}
-    return len(seen)
 
 
 def count(net: Network, domain: Domain) -> int:
@@ -171,7 +191,7 @@ ARRANGEMENTS = [(1, 12), (2, 1), (2, 20), (3, 2), (3, 12), (4, 3), (4, 10), (5, 
 def test_hyperplanes_in_general_position_part_the_space_into_the_number_of_the_closed_form(dim: int, units: int) -> None:
     weight, bias = gaussian(units, dim)
     want = sum(math.comb(units, i) for i in range(dim + 1))
-    assert distinct(layer_of(weight, bias), WholeSpace(dim)) == want
+    assert len(patterns_in(layer_of(weight, bias), WholeSpace(dim))) == want
     corners = [torch.linalg.solve(weight[list(i)], -bias[list(i)]) for i in itertools.combinations(range(units), dim)]
     far = 2 * max([10.0, *(float(c.abs().max()) for c in corners)])  # every region has a corner; then it reaches into the box
     if corners:
@@ -182,28 +202,28 @@ def test_hyperplanes_in_general_position_part_the_space_into_the_number_of_the_c
 def test_hyperplanes_through_the_origin_part_the_space_into_the_number_of_the_closed_form(dim: int, units: int) -> None:
     net = layer_of(gaussian(units, dim)[0], None)
     want = 2 * sum(math.comb(units - 1, i) for i in range(dim))
-    assert distinct(net, WholeSpace(dim)) == want
+    assert len(patterns_in(net, WholeSpace(dim))) == want
     assert count(net, Box([-1.0] * dim, [2.0] * dim)) == want
 
 
 @pytest.mark.parametrize("dim", [1, 2, 3, 4, 5])
 def test_the_coordinate_hyperplanes_leave_the_orthants(dim: int) -> None:
     net = layer_of(torch.eye(dim, dtype=torch.float64), None)
-    assert count(net, Box([-1.0] * dim, [1.0] * dim)) == distinct(net, WholeSpace(dim)) == 2**dim
+    assert count(net, Box([-1.0] * dim, [1.0] * dim)) == len(patterns_in(net, WholeSpace(dim))) == 2**dim
 
 
 @pytest.mark.parametrize("dim", [2, 3, 4])
 def test_the_braid_arrangement_parts_the_box_into_orderings(dim: int) -> None:
     rows = [torch.eye(dim)[i] - torch.eye(dim)[j] for i, j in itertools.combinations(range(dim), 2)]
     net = layer_of(torch.stack(rows).double(), None)  # many hyperplanes through each flat, and all through one line
-    assert count(net, Box([-1.0] * dim, [1.0] * dim)) == distinct(net, WholeSpace(dim)) == math.factorial(dim)
+    assert count(net, Box([-1.0] * dim, [1.0] * dim)) == len(patterns_in(net, WholeSpace(dim))) == math.factorial(dim)
 
 
 def test_the_whole_space_gives_regions_that_no_box_in_reach_holds() -> None:
     weight = torch.tensor([[1.0, 0.0], [1.0, 1e-4]], dtype=torch.float64)
     net = layer_of(weight, torch.tensor([0.0, -1e3], dtype=torch.float64))  # they cross at (0, 1e7)
     assert count(net, Box([-1e4, -1e4], [1e4, 1e4])) == 3
-    assert distinct(net, WholeSpace(2)) == 4
+    assert len(patterns_in(net, WholeSpace(2))) == 4
 
 
 def test_cells_of_the_whole_space_are_bounded_or_infinite() -> None:
@@ -357,3 +377,157 @@ def test_walking_across_facets_meets_the_cells_and_no_others() -> None:
                 waiting.append(there)
     cells_found = {p for part in iter_cells(net, Box([-1.0] * 3, [1.0] * 3)) for p in part.patterns}
     assert cells_found == seen
+
+
+# -- every kind of layer
+
+
+def centres(part: Cells, domain: Domain, net: Network) -> Tensor:
+    """Return the mean of the vertices of every cell, as inputs."""
+    share = np.repeat(1.0 / np.diff(part.start), np.diff(part.start))
+    places = part.points[part.vertex] / part.weight[part.vertex, None]
+    means = np.add.reduceat(places * share[:, None], part.start[:-1], axis=0)
+    return domain.embed(means).reshape(len(part), *net.input_shape)
+
+
+def samples(domain: Segment | Plane, number: int) -> Tensor:
+    """Return random coordinates in a segment or a rectangle."""
+    generator = torch.Generator().manual_seed(11)
+    u = torch.rand(number, domain.dim, generator=generator, dtype=torch.float64)
+    if isinstance(domain, Segment):
+        return u
+    a, b, _, d = domain.corners
+    return a + u[:, :1] * (b - a) + u[:, 1:] * (d - a)
+
+
+def check_against_network(net: Network, domain: Segment | Plane, number: int) -> int:
+    """Volumes add up; patterns are those at the cells' centres; those of random points are among them. Return the count."""
+    seen, total, volume = set[bytes](), 0, 0.0
+    for part in iter_cells(net, domain):
+        assert bool(patterns(net, centres(part, domain, net)).matches(part.patterns).all())
+        seen |= {row.tobytes() for row in part.patterns.packed.numpy()}
+        total, volume = total + len(part), volume + domain.scale * float(part.volumes().sum())
+    assert total == len(seen)
+    assert math.isclose(volume, domain.volume, rel_tol=1e-9)
+    x = domain.embed(samples(domain, number)).reshape(number, *net.input_shape)
+    assert {row.tobytes() for row in patterns(net, x).packed.numpy()} <= seen
+    return total
+
+
+@piecewise_linear
+def test_cells_of_every_kind_of_layer_agree_with_the_network_on_a_segment(case: Case) -> None:
+    _, net = loaded(case)
+    a, b = case.inputs(2, torch.float64, seed=21)
+    check_against_network(net, Segment(3 * a, 3 * b), 400)
+
+
+@piecewise_linear
+def test_cells_of_every_kind_of_layer_agree_with_the_network_in_a_plane(case: Case) -> None:
+    _, net = loaded(case)
+    found = check_against_network(net, Plane(*case.inputs(3, torch.float64, seed=22)), 400)
+    assert found > 1 or not net.gates
+
+
+def test_networks_that_are_smooth_or_of_other_inputs_are_refused() -> None:
+    with pytest.raises(SmoothError):
+        list(iter_cells(dense([([[1.0]], [0.0]), ([[1.0]], None)], "tanh"), Box([0.0], [1.0])))
+    with pytest.raises(InputError, match=r"2 entries.*got 1"):
+        list(iter_cells(dense([([[1.0, 1.0]], [0.0])]), Box([0.0], [1.0])))
+
+
+def test_a_network_in_single_precision_is_cut_as_the_reals_that_it_holds() -> None:
+    net = load(nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 1)), torch.zeros(1, 2))
+    assert net.dtype == torch.float32
+    assert volumes_by_pattern(net, SQUARE) == volumes_by_pattern(net.double(), SQUARE)
+
+
+# -- real networks
+
+
+def breakpoints(net: Network, segment: Segment) -> tuple[Tensor, Patterns]:
+    """Return where the cells of a segment end, from 0 to 1, and their patterns in that order."""
+    ends, found = [], []
+    for part in iter_cells(net, segment):
+        ends.append(torch.from_numpy(part.points[part.vertex, 0].reshape(-1, 2)).sort(1).values)
+        found.append(part.patterns)
+    sides, order = torch.cat(ends)[:, 0].sort()
+    stops = torch.cat(ends)[order, 1]
+    assert torch.equal(sides[1:], stops[:-1])
+    return torch.cat([sides, stops[-1:]]), Patterns.concat(found)[order]
+
+
+def pre_activations(net: Network, x: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Return every gate's input of a dense network, and the sums of the magnitudes of the terms that it is made of."""
+    found: list[tuple[Tensor, Tensor]] = []
+
+    def visit(node: Node, inputs: list[Tensor]) -> None:
+        if isinstance(node.step, Linear):
+            weight, bias = node.step.weight, node.step.bias
+            terms = inputs[0].abs() @ weight.abs().T + (0.0 if bias is None else bias.abs())
+            found.append((node.step.apply(*inputs), terms))
+
+    net.forward(x, visit)
+    return found[: len(net.gates)]
+
+
+def test_every_breakpoint_between_two_images_lies_on_a_hyperplane_and_none_is_missing(data: Path) -> None:
+    net, images, _ = network_and_images(data, "mnist-net_256x4.onnx", 2)
+    net = net.double()
+    segment = Segment(images[0], images[1])
+    t, found = breakpoints(net, segment)
+    assert len(found) > 200
+    at = segment.embed(t[1:-1, None]).reshape(-1, *net.input_shape)
+    for i, (z, terms) in enumerate(pre_activations(net, at)):
+        pieces = found.pieces(i).reshape(len(found), -1)
+        flips = pieces[1:] != pieces[:-1]
+        assert float((z.abs() / terms)[flips].max()) <= 1e-12
+    inner = segment.embed(((t[1:] + t[:-1]) / 2)[:, None]).reshape(-1, *net.input_shape)
+    assert bool(patterns(net, inner).matches(found).all())
+
+    low = torch.linspace(0, 1, 4001, dtype=torch.float64)[:-1]
+    high = low + 1 / 4000
+    while float((high - low).max()) > 1e-11:  # halve what has two patterns, keep the halves that do
+        middle = (low + high) / 2
+        low, high = torch.cat([low, middle]), torch.cat([middle, high])
+        ends = [patterns(net, segment.embed(v[:, None]).reshape(-1, *net.input_shape)) for v in (low, high)]
+        apart = ~ends[0].matches(ends[1])
+        low, high = low[apart], high[apart]
+    nearest = torch.cdist(((low + high) / 2)[:, None], t[:, None]).min(1).values
+    assert len(low) > 200
+    assert float(nearest.max()) <= 2e-11
+
+
+def test_cells_of_a_plane_through_three_images_agree_with_the_network(data: Path) -> None:
+    net, images, _ = network_and_images(data, "mnist-net_256x4.onnx", 3)
+    net = net.double()
+    window = Plane.through(*images)
+    x, y = (window.corners[1] - window.corners[0]) / 2, (window.corners[3] - window.corners[0]) / 2
+    part = Plane(window.origin, 0.3 * window.basis @ x, 0.3 * window.basis @ y)
+    assert check_against_network(net, part, 2000) > 3000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mnist-net_256x4.onnx", "Convnet_maxpool.onnx", "resnet_2b.onnx"])
+def test_cells_of_whole_planes_through_three_images_agree_with_the_network(data: Path, name: str) -> None:
+    net, images, _ = network_and_images(data, name, 3)
+    centre = images.mean(0)
+    small = 1.0 if name.startswith("mnist") else 0.1
+    window = Plane.through(*(centre + small * (image - centre) for image in images))
+    assert check_against_network(net.double(), window, 5000) > 3000
+
+
+def test_cells_of_a_small_window_of_a_convolutional_network_agree_with_it(data: Path) -> None:
+    net, images, _ = network_and_images(data, "cifar_base_kw.onnx", 3)
+    window = Plane(images[0], 0.01 * (images[1] - images[0]), 0.01 * (images[2] - images[0]))
+    assert check_against_network(net.double(), window, 300) > 20
+
+
+def test_cells_of_a_box_of_a_collision_avoidance_network_agree_with_it(data: Path) -> None:
+    net = load(next(iter(sorted((data / "acasxu" / "onnx").glob("*.onnx"))))).double()
+    low, high = [0.2, -0.1, 0.1, 0.1, 0.1], [0.26, -0.05, 0.15, 0.15, 0.15]
+    domain, total, volume = Box(low, high), 0, 0.0
+    for part in iter_cells(net, domain):
+        assert bool(patterns(net, centres(part, domain, net)).matches(part.patterns).all())
+        total, volume = total + len(part), volume + float(part.volumes().sum())
+    assert total > 100
+    assert math.isclose(volume, domain.volume, rel_tol=1e-9)
