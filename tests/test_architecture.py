@@ -18,7 +18,7 @@ PACKAGE = ROOT / "src" / "polylens"
 # An import points to a lower layer only; modules of one layer are peers. A folder is one module.
 LAYERS: tuple[set[str], ...] = (
     {"_cut", "errors", "_progress", "_types"},
-    {"_barrier", "_certify", "_check", "_cut_max", "_faces", "_files", "_hull", "_lp", "_measure", "_walk"},
+    {"_barrier", "_certify", "_check", "_cut_max", "_faces", "_files", "_hull", "_lp", "_measure", "_raster", "_walk"},
     {"_workspace", "affine", "pattern", "polytope", "steps"},
     {"cells", "gates", "geometry", "store"},
     {"_flat", "domain", "smooth"},

@@ -321,10 +321,37 @@ def _faces(points, finite, reach, start, vertex, facets, members, basis, allowed
                     mark += _hash(corner[k])
             if seen:
                 key[state[1]] = mark
-                dims[state[1]] = _rank(members, size, points, finite, reach, basis)
+                sides = _simple(own, corners, masks, f, points.shape[1])
+                rank = points.shape[1] - sides if sides >= 0 else _rank(members, size, points, finite, reach, basis)
+                dims[state[1]] = rank
                 state[1] += 1
         state[0] += 1
     return True
+
+
+@compiled
+def _simple(own, corners, masks, f, dim):
+    """Return how many facets a face lies on if it has a corner on dim facets only, for then they are independent; else -1."""
+    for k in range(corners):
+        if _holds(own, k, masks, f):
+            count = 0
+            for w in range(own.shape[1]):
+                count += _bits(own[k, w])
+            if count == dim:
+                sides = 0
+                for w in range(own.shape[1]):
+                    sides += _bits(masks[f, w])
+                return sides
+    return -1
+
+
+@compiled
+def _bits(word):
+    count = 0
+    while word:
+        word &= word - np.uint64(1)
+        count += 1
+    return count
 
 
 @compiled

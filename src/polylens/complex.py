@@ -330,7 +330,7 @@ class Complex(Result):
 
         Raises InputError for a layer or unit that is not there, GeometryError for a network that jumps.
         """
-        pieces = self._pieces(layer, unit)
+        pieces = self.pieces_of(layer, unit)
         first, pairs = self._pairs
         changes = np.flatnonzero(pieces[pairs[:, 0]] != pieces[pairs[:, 1]])
         return UnitBoundary(pairs[changes], *self._vertices_of(first[changes]))
@@ -341,8 +341,8 @@ class Complex(Result):
         found = self._facets[0]
         return vertices_of(self.mesh, found.cell[facets], found.bit[facets])
 
-    def _pieces(self, layer: str | int, unit: int) -> Array:
-        """Return which piece a unit is on in every cell."""
+    def pieces_of(self, layer: str | int, unit: int) -> Array:
+        """Return which piece a unit, a position in its flattened layer, is on in every cell: (cells,)."""
         one = self.patterns.layer(layer)
         count = one.layers[0].num_units
         if not 0 <= unit < count:
