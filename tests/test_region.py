@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from polylens import (
     dense,
     facets,
     first_boundary,
+    load,
     nearest_boundary,
     neighbour,
     patterns,
@@ -99,27 +102,41 @@ def _rests(at: Region, unit: tuple[str, int]) -> bool:
     return any(float(at.polytope.matrix[r].norm()) + abs(float(at.polytope.bound[r])) <= 1e-12 for r in rows)
 
 
+def returns(here: Region, found: Facets, k: int) -> bool:
+    """Say whether crossing a facet leads to another region, and crossing the same facet of that one leads back."""
+    there = neighbour(here, k, found)
+    beyond = facets(there.polytope)
+    gap = (beyond.normals + found.normals[k]).norm(dim=1) + (there.polytope.slack(found.witnesses[k]).abs().min())
+    back = int(gap.argmin())
+    same = beyond.complete and float(gap[back]) < 1e-6
+    return same and there.pattern != here.pattern and neighbour(there, back, beyond).pattern == here.pattern
+
+
+def inner(here: Region, found: Facets) -> list[int]:
+    """Return the facets that are not sides of the domain."""
+    drawn = here.polytope.origins.layer >= 0
+    return [k for k in range(found.num_facets) if bool(drawn[found.facet_of_row == k].any())]
+
+
 @continuous
 def test_crossing_a_facet_and_back_returns(case: Case) -> None:
     _, here, found = boxed(case)
-    tried = 0
-    for k in range(found.num_facets):
-        rows = torch.nonzero(found.facet_of_row == k).reshape(-1)
-        if bool((here.polytope.origins.layer[rows] < 0).all()):
-            with pytest.raises(GeometryError, match="side of the domain"):
-                neighbour(here, k, found)
-            continue
-        there = neighbour(here, k, found)
-        assert there.pattern != here.pattern
-        beyond = facets(there.polytope)
-        assert beyond.complete
-        gap = (beyond.normals + found.normals[k]).norm(dim=1) + (there.polytope.slack(found.witnesses[k]).abs().min())
-        back = int(gap.argmin())
-        assert float(gap[back]) < 1e-6
-        assert neighbour(there, back, beyond).pattern == here.pattern
-        tried += 1
-        if tried == 2:
-            break
+    within = inner(here, found)
+    assert all(returns(here, found, k) for k in within[:2])
+    for k in set(range(min(found.num_facets, 4))) - set(within):
+        with pytest.raises(GeometryError, match="side of the domain"):
+            neighbour(here, k, found)
+
+
+@pytest.mark.parametrize("name", ["cartpole.onnx", "tll_8_0_0.onnx", "test_small.onnx"])
+def test_every_facet_of_a_real_network_leads_there_and_back(name: str, data: Path) -> None:
+    net = load(data / "nets" / name)
+    size = math.prod(net.input_shape)
+    x = torch.rand(net.input_shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64) - 0.5
+    here = region(net, x, domain=Polytope.box([-1.0] * size, [1.0] * size))
+    found = facets(here)
+    assert found.complete
+    assert [k for k in inner(here, found) if not returns(here, found, k)] == []
 
 
 def test_duplicate_units_flip_together() -> None:
