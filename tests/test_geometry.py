@@ -403,6 +403,16 @@ def test_boxes_far_longer_than_wide_keep_their_corners(sides: list[float]) -> No
     assert volume(p).value == pytest.approx(math.prod(sides))
 
 
+@pytest.mark.parametrize("thickness", [1e-3, 1e-7, 1e-8])
+def test_slabs_that_no_axis_meets_squarely_keep_their_corners(thickness: float) -> None:
+    turn, _ = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1)))
+    box = Polytope.box([0.0, 0.0, 0.0], [1.0, 1.0, thickness])
+    slab = Polytope.of(box.matrix @ turn.T, box.bound)
+    assert same_points(vertices(slab) @ turn / torch.tensor([1, 1, thickness]), tensor(itertools.product((0, 1), repeat=3)))
+    assert volume(slab).value == pytest.approx(thickness, rel=1e-5)  # a thickness of 1e-8 is known to 1e-16
+    assert slab.contains(sample(slab, 8).points, tol=1e-12).all()
+
+
 @pytest.mark.parametrize("width_", [1e-3, 1.0, 1e6])
 def test_half_strips_of_any_width_have_two_vertices_and_a_ray(width_: float) -> None:
     p = Polytope.box([0.0, 0.0], [math.inf, width_])

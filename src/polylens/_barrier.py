@@ -58,10 +58,6 @@ class Barrier:
         dense.diagonal().index_add_(0, self.column, slack[general:] ** -2)
         return dense
 
-    def hessian_at(self, x: Tensor) -> Tensor:
-        """Return the Hessian at a point strictly inside."""
-        return self.hessian(self.bound - self.rows_times(x))
-
     def center(self, x: Tensor) -> Tensor | None:
         """Return the minimiser, from any start x, or None where there is none or Newton's method does not find it.
 

@@ -16,7 +16,7 @@ from ..errors import GeometryError, InputError
 from ..polytope import HasPolytope, Polytope, polytope_of
 from ._answers import TOLERANCE, Answer, refuse_undecided
 from .boundedness import is_bounded
-from .center import analytic_center, barrier_of
+from .center import analytic_center
 from .flats import AffineHull, hull_for
 from .programs import chebyshev_ball
 
@@ -120,13 +120,48 @@ class Rounded(NamedTuple):
     transform: Tensor
 
 
-def whitened(p: Polytope, origin: Tensor) -> Rounded | None:
-    """Return the polytope rounded by the Hessian of its barrier at a point inside; None where the Hessian is singular."""
-    slack = p.slack(origin)
-    factor, failed = torch.linalg.cholesky_ex(barrier_of(p).hessian_at(origin))
-    if int(failed):
+def rounded_inside(question: str, p: Polytope, part: Polytope, tolerance: Tolerance) -> Rounded:
+    """Return a polytope with interior points rounded by the Hessian of its barrier at the analytic centre of a bounded part.
+
+    Where Newton's method cannot see across the polytope, thin in a direction of no axis, the centre is sought again in
+    coordinates that the Hessian at the deepest point has rounded.
+    """
+    deep = chebyshev_ball(part, tolerance=tolerance).center
+    try:
+        found = _frame(p, analytic_center(part, start=deep))
+    except GeometryError:
+        found = _rounded_twice(p, part, deep)
+    return found or refuse_undecided(question)
+
+
+def _rounded_twice(p: Polytope, part: Polytope, deep: Tensor) -> Rounded | None:
+    first = _frame(part, deep)
+    if first is None:
         return None
-    transform = torch.linalg.solve_triangular(factor.T, torch.eye(p.dim, dtype=torch.float64), upper=True)
+    try:
+        center = analytic_center(Polytope.of(first.matrix, first.bound))
+    except GeometryError:
+        return None
+    return _frame(p, deep + first.transform @ center, first.transform)
+
+
+def _frame(p: Polytope, origin: Tensor, before: Tensor | None = None) -> Rounded | None:
+    """Return the polytope rounded by the Hessian of its barrier at a point inside; None where the Hessian is singular.
+
+    Its factor is that of the scaled rows (QR), whose condition is the root of its own, where Cholesky's may fail; `before`
+    are coordinates that are nearly round already.
+    """
+    p = p.select(p.matrix.any(1))
+    slack = p.slack(origin)
+    if not bool((slack > 0).all()) or len(p) < p.dim:
+        return None
+    basis = torch.eye(p.dim, dtype=torch.float64) if before is None else before
+    scaled = p.matrix @ basis / slack[:, None]
+    lower, failed = torch.linalg.cholesky_ex(scaled.T @ scaled)
+    factor = torch.linalg.qr(scaled, mode="r").R if int(failed) else lower.T
+    if not bool(factor.diagonal().all()):
+        return None
+    transform = basis @ torch.linalg.solve_triangular(factor, torch.eye(p.dim, dtype=torch.float64), upper=True)
     return Rounded(p.matrix @ transform / slack[:, None], torch.ones(len(p), dtype=torch.float64), origin, transform)
 
 
@@ -139,9 +174,7 @@ def rounded_at_center(p: Polytope, question: str, tolerance: Tolerance) -> Round
         raise GeometryError(
             f"{question}: expected a bounded polytope; got an unbounded one (is_bounded gives a ray); intersect it with a box"
         )
-    p = p.select(p.matrix.any(1))
-    rounded = whitened(p, analytic_center(p, start=chebyshev_ball(p, tolerance=tolerance).center))
-    return rounded if rounded is not None else refuse_undecided(question)
+    return rounded_inside(question, p, p, tolerance)
 
 
 def default_burn_in(k: int) -> int:

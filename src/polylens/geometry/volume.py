@@ -17,10 +17,9 @@ from ..errors import GeometryError, InputError
 from ..polytope import HasPolytope, Polytope, polytope_of
 from ._answers import TOLERANCE, Answer, deepest_of, proofs_of, refuse_undecided, unit_rows
 from .boundedness import is_bounded
-from .center import analytic_center
 from .flats import dimension, hull_for, lineality
-from .programs import bounding_box, chebyshev_ball, support
-from .sampling import Rounded, Seed, default_burn_in, default_thinning, generator_of, rounded_at_center, whitened, within
+from .programs import bounding_box, support
+from .sampling import Rounded, Seed, default_burn_in, default_thinning, generator_of, rounded_at_center, rounded_inside, within
 
 # Hulls beyond these take minutes or all memory: the number of vertices grows like rows ** (dim / 2)
 MAX_HULL_DIM = 9
@@ -162,9 +161,9 @@ def _corners(question: str, p: Polytope, tolerance: Tolerance, *, lines: bool = 
         )
     _affordable(len(inner), inner.dim)
     bounded = is_bounded(inner, tolerance=tolerance).answer
-    rounded = None if bounded is None else _rounded_inside(inner, bounded, tolerance)
-    if rounded is None:
+    if bounded is None:
         refuse_undecided(question)
+    rounded = rounded_inside(question, inner, inner if bounded else _part(question, inner, tolerance), tolerance)
     middle = torch.zeros(inner.dim, dtype=torch.float64)
     points, rays = _hull.corners(rounded.matrix.numpy(), rounded.bound.numpy(), middle.numpy(), accuracy_of(tolerance))
     found = hull.point + (rounded.origin + torch.from_numpy(points) @ rounded.transform.T) @ hull.basis.T
@@ -175,22 +174,17 @@ def _corners(question: str, p: Polytope, tolerance: Tolerance, *, lines: bool = 
     return found, ways / torch.linalg.vector_norm(ways, dim=1, keepdim=True)
 
 
-def _rounded_inside(p: Polytope, bounded: bool, tolerance: Tolerance) -> Rounded | None:
-    """Return a full-dimensional polytope without lines, rounded where its corners are in sight of a point inside.
+def _part(question: str, p: Polytope, tolerance: Tolerance) -> Polytope:
+    """Return a bounded part, with interior points, of an unbounded polytope without lines.
 
-    That is the analytic centre, of an unbounded polytope that of a part: the sum of the rows grows along every ray, so
-    bounding it leaves no ray.
+    The sum of the rows falls along every ray, so bounding it leaves no ray; where it is least there is a corner.
     """
-    part = p
-    if not bounded:
-        ahead = -unit_rows(p)[0].sum(0)
-        ahead = ahead / torch.linalg.vector_norm(ahead)
-        least = -support(p, -ahead, tolerance=tolerance).value
-        reach = least + proofs_of(p, tolerance).length
-        if not math.isfinite(reach):
-            return None
-        part = p & Polytope.of(ahead[None], torch.tensor([reach]))
-    return whitened(p, analytic_center(part, start=chebyshev_ball(part, tolerance=tolerance).center))
+    ahead = -unit_rows(p)[0].sum(0)
+    ahead = ahead / torch.linalg.vector_norm(ahead)
+    reach = proofs_of(p, tolerance).length - support(p, -ahead, tolerance=tolerance).value
+    if not math.isfinite(reach):
+        refuse_undecided(question)
+    return p & Polytope.of(ahead[None], torch.tensor([reach]))
 
 
 def _affordable(rows: int, dim: int) -> None:
