@@ -6,12 +6,14 @@ and nothing else that counts; a run in the same directory computes the missing o
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+import itertools
 import json
 import os
-import secrets
-from collections.abc import Iterator
+import re
+from collections.abc import Generator, Iterator
 from dataclasses import fields
 from importlib import metadata
 from os import PathLike
@@ -26,57 +28,78 @@ from torch import Tensor
 
 from ._engine import Record
 from ._files import write_atomically
-from ._tasks import Job, Task, cells_of, end_orphan, engine_of, in_parallel, measured, tasks
+from ._tasks import Ended, Job, Task, added, cells_of, engine_of, in_parallel, tasks
 from .cells import Cells
 from .errors import FileError, InputError
 from .network import Network
+from .pattern import UnitLayer
 from .store import MANIFEST, META, footer, part_path, read_manifest, schema
 
-_PARTS = 256
+Array = np.ndarray[Any, Any]
+_PARTS = 128
+_BYTES = 1 << 25  # of a row group
+_LEFT = re.compile(r"\.(?:part-\d+\.parquet|manifest\.json)\.(\d+)-[0-9a-f]+\.part")  # as write_atomically names them
 
 
-def stored(job: Job, directory: str | PathLike[str], n_jobs: int) -> Iterator[Record]:
-    """Yield what the store holds so far, again and again while its missing partitions are written; the last is complete."""
+def stored(job: Job, directory: str | PathLike[str], n_jobs: int) -> Generator[Record, None, None]:
+    """Yield what the store holds so far, again and again while its missing partitions are written."""
     if not job.domain.is_bounded:
         raise InputError(f"store: expected a bounded domain; got {job.domain!r}; count it without a store")
-    path, engine = Path(directory), job.engine()
+    path, engine = Path(directory).absolute(), job.engine()
     todo = tasks(engine, _PARTS)
-    manifest = _manifest(job, len(todo))
+    manifest = _manifest(job, todo)
     _claim(path, manifest)
-    head, done = engine.record, [t for t in todo if part_path(path, t.index).exists()]
-    for task in done:
-        head.add(_record_of(part_path(path, task.index)))
-        yield head
+    yield engine.record
+    work = functools.partial(_partition, job, path, manifest)
     missing = [t for t in todo if not part_path(path, t.index).exists()]
-    work = functools.partial(_write, job, str(path.absolute()), manifest, os.getpid())
-    for record in in_parallel(work, missing, n_jobs):
-        head.add(record)
-        yield head
-    head.complete = True
-    yield head
+    left = {t.index for t in missing}  # another process may finish one of them meanwhile
+    done = (_record_of(part_path(path, t.index), manifest) for t in todo if t.index not in left)
+    yield from added(engine.record, itertools.chain(done, in_parallel(work, missing, job, n_jobs)), len(todo))
+    _clean(path)
 
 
 def _claim(path: Path, manifest: dict[str, Any]) -> None:
     """Make the directory this run's store, or check that it is."""
+    if path.exists() and not path.is_dir():
+        raise FileError(f"{path}: expected a directory for the store; it is a file")
     found = read_manifest(path)
     if found is None:
-        if path.exists() and any(path.iterdir()):
-            raise FileError(f"{path}: expected a new or empty directory, or a store of this run; it holds other files")
-        with _writing(path), write_atomically(path / MANIFEST) as part:
-            part.write_text(json.dumps(manifest, indent=2))
-        return
-    differs = [k for k in manifest if found.get(k) != manifest[k]]
-    if differs:
+        with _writing(path):
+            others = [f.name for f in path.iterdir() if not _LEFT.fullmatch(f.name)] if path.exists() else []
+            if others:
+                raise FileError(f"{path}: expected a new or empty directory, or a store of this run; it holds {others[0]}")
+            with write_atomically(path / MANIFEST) as part:
+                part.write_text(json.dumps(manifest, indent=2))
+    elif differs := _differences(found, manifest):
         raise FileError(
-            f"{path}: expected a store of this network, domain, tolerance and version; it differs in {', '.join(differs)};"
+            f"{path}: expected a store of this network, domain, tolerance and version; it has {differs};"
             " choose another directory, or make the same call as before"
         )
-    for left in path.glob(".part-*.tmp"):
-        if not _alive(int(left.name.split(".")[2])):
-            left.unlink(missing_ok=True)
+    _clean(path)
+
+
+def _differences(found: dict[str, Any], manifest: dict[str, Any]) -> str:
+    """Return in words what a store's manifest has otherwise, nothing where that is nothing."""
+    other = [f"another {k}" for k in ("network", "domain") if found[k] != manifest[k]]
+    other += [f"{k} {found[k]} for {manifest[k]}" for k in ("tolerance", "version") if found[k] != manifest[k]]
+    if not other and found != manifest:
+        other = ["another division into partitions, made on another machine or by other versions of libraries"]
+    return ", ".join(other)
+
+
+def _clean(path: Path) -> None:
+    """Delete what killed processes left half written."""
+    for left in path.iterdir():
+        match = _LEFT.fullmatch(left.name)
+        if match and not _alive(int(match[1])):
+            with contextlib.suppress(OSError):
+                left.unlink(missing_ok=True)
 
 
 def _alive(process: int) -> bool:
+    """Say whether a process of this machine runs; Windows refuses to delete what a process has open, so nobody asks."""
+    if os.name == "nt":
+        return False
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -86,19 +109,25 @@ def _alive(process: int) -> bool:
     return True
 
 
-def _manifest(job: Job, parts: int) -> dict[str, Any]:
+def _manifest(job: Job, todo: list[Task]) -> dict[str, Any]:
     """Return what a store says of itself; two runs with equal manifests have equal partitions."""
-    layers = [[g.name, g.kind, list(g.shape), g.num_pieces, g.is_max] for g in job.network.gates]
-    return {
-        "fingerprint": fingerprint(job.network),
+    manifest: dict[str, Any] = {
+        "network": fingerprint(job.network),
         "domain": _digest(job.domain.origin, job.domain.basis, *_arrays(job)),
         "tolerance": job.tolerance.factor,
         "version": metadata.version("polylens"),
-        "parts": parts,
+        "tasks": _digest(*(torch.from_numpy(np.ascontiguousarray(a).view(np.uint8)) for t in todo for a in _shape(t))),
+        "parts": len(todo),
         "dim": job.domain.dim,
         "scale": job.domain.scale,
-        "layers": layers,
+        "layers": [[g.name, g.kind, list(g.shape), g.num_pieces, g.is_max] for g in job.network.gates],
     }
+    return manifest | {"id": hashlib.sha256(json.dumps(manifest).encode()).hexdigest()}
+
+
+def _shape(task: Task) -> list[Any]:
+    """Return what of a task's cells does not depend on the last digits: their patterns and incidences."""
+    return [np.array([task.level]), task.chunk.words, task.chunk.cells.start, task.chunk.cells.mask]
 
 
 def _arrays(job: Job) -> list[Tensor]:
@@ -125,25 +154,42 @@ def _digest(*values: Tensor) -> str:
     return digest.hexdigest()
 
 
-def _write(job: Job, directory: str, manifest: dict[str, Any], parent: int, task: Task) -> Record:
-    """Write one partition, all or nothing, and return what it holds."""
-    path, engine = part_path(Path(directory), task.index), engine_of(job)
-    part = path.parent / f".part-{task.index:05d}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
-    try:
-        with _writing(path.parent), pq.ParquetWriter(part, schema(manifest)) as writer:
-            for cells in cells_of(engine, task):
-                measured(engine.record, cells, True)
-                writer.write_table(_table(cells, manifest))
-                end_orphan(parent)
-            record = engine.record
-            summary = {"count": record.count, "inner": record.inner, "volume": record.volume, "fragile": record.tally.fragile}
-            slack = [float(s).hex() for s in record.tally.slack]
-            writer.add_key_value_metadata({META: json.dumps(summary | {"slack": slack}).encode()})
-        with _writing(path.parent):
-            os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+def _partition(job: Job, directory: Path, manifest: dict[str, Any], task: Task) -> Iterator[Record]:
+    """Write one partition, all or nothing, and yield what it holds; nothing when the run is over before."""
+    path = part_path(directory, task.index)
+    if path.exists():
+        yield _record_of(path, manifest)
+        return
+    with contextlib.suppress(Ended):
+        with _writing(directory), write_atomically(path) as part:
+            record = _write(part, job, manifest, task)
+            with part.open("rb+") as file:
+                os.fsync(file.fileno())  # or the name could outlive a power failure, and the content not
+        record.complete = True
+        yield record
+
+
+def _write(part: Path, job: Job, manifest: dict[str, Any], task: Task) -> Record:
+    engine, waiting = engine_of(job), list[pa.Table]()
+    columns: dict[str, Any] = {"compression": "zstd", "compression_level": 1, "use_dictionary": ["vertices", "active"]}
+    with pq.ParquetWriter(part, schema(manifest), **columns) as writer:
+        for cells in cells_of(job, engine, task):
+            volumes = cells.volumes()
+            engine.record.volume += float(volumes.sum())
+            waiting.append(_table(cells, volumes * manifest["scale"], manifest))
+            if sum(t.nbytes for t in waiting) > _BYTES:
+                writer.write_table(pa.concat_tables(waiting))
+                waiting.clear()
+        if waiting:
+            writer.write_table(pa.concat_tables(waiting))
+        writer.add_key_value_metadata({META: json.dumps(_footer(engine.record, manifest)).encode()})
     return engine.record
+
+
+def _footer(record: Record, manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return what a partition says of itself: whose it is, and what a resumed run adds up."""
+    found = {"id": manifest["id"], "count": record.count, "inner": record.inner, "volume": record.volume}
+    return found | {"fragile": record.tally.fragile, "slack": [float(s).hex() for s in record.tally.slack]}
 
 
 class _writing:
@@ -163,25 +209,36 @@ class _writing:
             ) from error
 
 
-def _table(cells: Cells, manifest: dict[str, Any]) -> pa.Table:
-    patterns = cells.patterns
-    width = patterns.packed.shape[1]
-    offsets = pa.py_buffer((np.arange(len(cells) + 1) * width).astype(np.int32).tobytes())
-    packed = pa.Array.from_buffers(pa.binary(), len(cells), [None, offsets, pa.py_buffer(patterns.packed.numpy().tobytes())])
-    centres = pa.FixedSizeListArray.from_arrays(pa.array(cells.centres().reshape(-1)), manifest["dim"])
-    active = np.zeros(len(cells), np.int32)
-    for layer in patterns.layers:
-        if not layer.is_max:
-            active += (patterns.pieces(layer.name).reshape(len(cells), -1) != 0).sum(1).numpy().astype(np.int32)
-    columns = [packed, pa.array(cells.volumes() * manifest["scale"]), centres]
-    columns += [pa.array(np.diff(cells.start).astype(np.int32)), pa.array(active)]
+def _table(cells: Cells, volumes: Array, manifest: dict[str, Any]) -> pa.Table:
+    words = np.ascontiguousarray(cells.words)
+    offsets = np.arange(len(cells) + 1) * (8 * words.shape[1])
+    buffers = [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(words)]
+    columns = [
+        pa.Array.from_buffers(pa.binary(), len(cells), buffers),
+        pa.array(volumes),
+        pa.FixedSizeListArray.from_arrays(pa.array(cells.centres().reshape(-1)), manifest["dim"]),
+        pa.array(np.diff(cells.start).astype(np.int32)),
+        pa.array(_active(words, cells.layers)),
+    ]
     return pa.table(columns, schema=schema(manifest))
 
 
-def _record_of(path: Path) -> Record:
+def _active(words: Array, layers: tuple[UnitLayer, ...]) -> Array:
+    """Return how many units are off piece 0: bits that are set in one plane or another."""
+    count, first = np.zeros(len(words), np.int32), 0
+    for layer in layers:
+        last = first + layer.num_bytes // 8
+        if not layer.is_max:
+            planes = words[:, first:last].reshape(len(words), layer.planes, layer.plane_bytes // 8)
+            count += np.bitwise_count(np.bitwise_or.reduce(planes, axis=1)).sum(1, dtype=np.int32)
+        first = last
+    return count
+
+
+def _record_of(path: Path, manifest: dict[str, Any]) -> Record:
     """Return what a finished partition says of itself."""
-    found = footer(path)
+    found = footer(path, manifest)
     record = Record(found["inner"], [set() for _ in found["inner"]])
-    record.volume, record.tally.fragile = found["volume"], found["fragile"]
+    record.volume, record.tally.fragile, record.complete = found["volume"], found["fragile"], True
     record.tally.slack[:] = [float.fromhex(s) for s in found["slack"]]
     return record

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 META = b"polylens"
+_KEYS = {"network", "domain", "tolerance", "version", "tasks", "parts", "dim", "scale", "layers", "id"}
 
 
 @final
@@ -55,12 +56,12 @@ class Store(Result):
     @property
     def count(self) -> int:
         """How many cells the finished partitions hold, from their footers alone."""
-        return sum(int(footer(part_path(self.directory, i))["count"]) for i in self.finished)
+        return sum(int(f["count"]) for f in self._footers())
 
     @property
     def volume(self) -> float:
         """The volume of the stored cells, in units of the input."""
-        return float(self.manifest["scale"]) * sum(footer(part_path(self.directory, i))["volume"] for i in self.finished)
+        return float(self.manifest["scale"]) * sum(f["volume"] for f in self._footers())
 
     def dataset(self) -> ds.Dataset:
         """Return the finished partitions as an Arrow dataset: nothing is read until it is asked."""
@@ -73,10 +74,14 @@ class Store(Result):
     def patterns(self) -> Iterator[Patterns]:
         """Yield the stored patterns, partition by partition."""
         layers = tuple(UnitLayer(a[0], a[1], tuple(a[2]), a[3], a[4]) for a in self.manifest["layers"])
+        width = sum(layer.num_bytes for layer in layers)
         for batch in self.dataset().to_batches(columns=["pattern"]):
             if len(batch):
-                packed = np.frombuffer(b"".join(batch.column(0).to_pylist()), np.uint8).reshape(len(batch), -1).copy()
-                yield Patterns(torch.from_numpy(packed), layers)
+                packed = np.frombuffer(b"".join(batch.column(0).to_pylist()), np.uint8).reshape(len(batch), width)
+                yield Patterns(torch.from_numpy(packed.copy()), layers)
+
+    def _footers(self) -> Iterator[dict[str, Any]]:
+        return (footer(part_path(self.directory, i), self.manifest) for i in self.finished)
 
     def __repr__(self) -> str:
         return f"Store({self.directory}, {len(self.finished)} of {self.parts} partitions)"
@@ -124,7 +129,7 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError) as error:
         raise FileError(f"{path / MANIFEST}: expected the manifest of a store; {error}") from None
-    if not isinstance(manifest, dict) or "fingerprint" not in manifest:
+    if not isinstance(manifest, dict) or not manifest.keys() >= _KEYS:
         raise FileError(f"{path / MANIFEST}: expected the manifest of a store of cells; it holds something else")
     return manifest
 
@@ -149,7 +154,7 @@ def schema(manifest: dict[str, Any]) -> pa.Schema:
     )
 
 
-def footer(path: Path) -> dict[str, Any]:
+def footer(path: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     """Return what a finished partition says of itself: how many cells it holds, and of what volume."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -157,5 +162,13 @@ def footer(path: Path) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads(pq.read_metadata(path).metadata[META])
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
-        raise FileError(f"{path}: expected a partition of a store; {error}; delete it and call again") from None
+        raise FileError(
+            f"{path}: expected a whole partition of a store; {error}; delete it, and the same call of count_regions makes it"
+            " anew"
+        ) from None
+    if found.get("id") != manifest["id"]:
+        raise FileError(
+            f"{path}: expected a partition of the store it lies in; it is one of another network, domain or version; delete"
+            " it, and the same call of count_regions makes it anew"
+        )
     return found

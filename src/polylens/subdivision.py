@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Iterator
@@ -166,7 +167,8 @@ def count_regions(
         if value is not None and not value > 0:
             raise InputError(f"{name}: expected a positive number, or None for no limit; got {value!r}")
     begin = time.perf_counter()
-    job = _job(net, domain, tolerance, volumes or limit is not None or time_limit is not None or store is not None)
+    measured = volumes or limit is not None or time_limit is not None or store is not None
+    job = _job(net, domain, tolerance, measured, limit, time_limit)
     within = _Budget(limit, None if time_limit is None else begin + time_limit)
     if store is None:
         records = job.records(n_jobs)
@@ -175,11 +177,12 @@ def count_regions(
 
         records = stored(job, store, n_jobs)
     total, reason = None, None
-    for record in records:
-        total = record
-        reason = within.spent(record)
-        if reason:
-            break
+    with contextlib.closing(records):
+        for record in records:
+            total = record
+            reason = within.spent(record)
+            if reason:
+                break
     assert total is not None
     return _result(job, total, reason, time.perf_counter() - begin)
 
@@ -196,10 +199,18 @@ class _Budget:
         return "time_limit" if self.deadline is not None and time.perf_counter() > self.deadline else None
 
 
-def _job(net: Network, domain: Domain | Polytope, tolerance: Tolerance | None, measured: bool = False) -> Job:
+def _job(
+    net: Network,
+    domain: Domain | Polytope,
+    tolerance: Tolerance | None,
+    measured: bool = False,
+    limit: int | None = None,
+    time_limit: float | None = None,
+) -> Job:
     from ._tasks import Job
 
-    return Job(net, domain_of(domain), tolerance or Tolerance(), measured)
+    deadline = None if time_limit is None else time.time() + time_limit
+    return Job(net, domain_of(domain), tolerance or Tolerance(), measured, limit, deadline)
 
 
 def _result(job: Job, record: Record, reason: str | None, seconds: float) -> RegionCount:
@@ -209,7 +220,7 @@ def _result(job: Job, record: Record, reason: str | None, seconds: float) -> Reg
     return RegionCount(
         record.count,
         complete,
-        None if complete else reason,
+        None if complete else reason or "time_limit",
         tuple(zip(names, record.counts, strict=True)),
         _bound(job.network, job.domain.dim),
         record.volume * job.domain.scale if job.measured and job.domain.is_bounded else None,
