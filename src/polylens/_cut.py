@@ -27,6 +27,7 @@ COUNTING, NEGATIVE_ONLY, SHARING, FIRST_BIT, RESERVED, SIDES = range(6)
 # what a call ends with
 DONE, OUT_FULL, POOL_FULL, ARENA_FULL, FRAME_FULL, BITS_FULL = range(6)
 
+_NONE, _ONE = np.uint64(0), np.uint64(1)
 FRAGILE_BELOW = 1e-9  # a decision on a value of less than this part of its terms is counted as fragile
 
 
@@ -255,19 +256,30 @@ def find_edges(frame, pairs):
 
 @compiled
 def _edges_of_one_word(mask, pairs):
-    """Pair the vertices of both sides that have all facets but one in common; return how many, or -1 without room."""
+    """Pair the vertices of both sides that have all facets but one in common; return how many, or -1 without room.
+
+    The edges of a vertex are counted first, which takes vector instructions, and looked up only where there are some.
+    """
     found, room, down = 0, len(pairs.first), pairs.size[1]
     for k in range(down):
         pairs.facets[k] = ~mask[pairs.below[k], 0]
+    facets = pairs.facets
     for i in pairs.above[: pairs.size[0]]:
         mine = mask[i, 0]
+        hits = 0
         for k in range(down):
-            other = mine & pairs.facets[k]
-            if other & (other - np.uint64(1)) == 0:
+            other = mine & facets[k]
+            hits += other & (other - _ONE) == _NONE
+        k = 0
+        while hits:
+            other = mine & facets[k]
+            if other & (other - _ONE) == _NONE:
                 if found == room:
                     return -1
                 pairs.first[found], pairs.second[found] = i, pairs.below[k]
                 found += 1
+                hits -= 1
+            k += 1
     return found
 
 
@@ -613,6 +625,14 @@ def interpolate(rows, pool, first, last):
         a, b, t = pool.positive[v], pool.negative[v], pool.between[v]
         for c in range(rows.shape[1]):
             rows[v, c] = (1.0 - t) * rows[a, c] + t * rows[b, c]
+
+
+@compiled
+def sizes(rows, inverse, out):
+    """Raise `out` to the largest entry of every row, each in parts of its own scale."""
+    for v in range(len(rows)):
+        for c in range(rows.shape[1]):
+            out[v] = max(out[v], abs(rows[v, c]) * inverse[c])
 
 
 @compiled

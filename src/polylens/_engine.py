@@ -18,7 +18,7 @@ from torch import Tensor
 
 from . import _cut
 from ._cut_max import Windows
-from ._stages import Stage, Values, advance, gated, jumps, padded, stages, steepest, words_of
+from ._stages import Stage, Values, advance, gated, jumps, padded, stages, words_of
 from ._types import Tolerance
 from ._workspace import Cut, Sweep, Tally, Workspace
 from .cells import Cells
@@ -99,10 +99,17 @@ class Engine:
             )
         self.start = domain.start()
         self.counting, self.chunk = counting and domain.is_bounded, chunk
-        self.levels = stages(self.network, len(self.network.nodes))
+        self.levels = stages(self.network, len(self.network.nodes), self._input_scale())
         self.sides = self.start.sides + len(self.start.bound)
         self.record = self.new_record()
         self._workspaces: dict[int, Workspace] = {}
+
+    def _input_scale(self) -> Tensor:
+        """Return how large every entry of an input is at the vertices of the first cells."""
+        points, weight = torch.from_numpy(self.start.points), torch.from_numpy(self.start.weight)
+        x = weight.double()[:, None] * self.domain.origin + points.double() @ self.domain.basis.T
+        largest = x.abs().amax(0) if len(x) else torch.ones(self.domain.num_inputs, dtype=torch.float64)
+        return largest.reshape(1, *self.network.input_shape).to(self.network.device)
 
     def new_record(self) -> Record:
         """Return a record of nothing; it is what the run writes to from now on."""
@@ -163,9 +170,11 @@ class Engine:
         """Yield what of a chunk lies within rows in the domain's coordinates."""
         z = chunk.points @ matrix.T - chunk.weight[:, None] * bound
         width, unit = 64 * words_of(len(bound)), self.tolerance.relative
-        magnitude = _wide(np.abs(matrix).sum(1) * unit, width)
+        scale = np.abs(chunk.points).max(0, initial=0.0)
+        scale[scale == 0.0] = 1.0
+        magnitude = _wide(np.abs(matrix) @ scale * unit, width)
         constant = _wide(np.abs(bound) * unit, width)
-        largest = np.abs(chunk.points).max(1, initial=0.0)
+        largest = np.abs(chunk.points / scale).max(1, initial=0.0)
         ceiling = magnitude * largest.max() + constant * chunk.weight.max()
         flat = np.zeros((1, width))
         planes = _cut.Planes(flat, np.ones(1), magnitude, constant, flat[0], ceiling, unit)
@@ -244,7 +253,9 @@ class Engine:
     def _before(self, stage: Stage, chunk: Chunk) -> tuple[Values, Array, Array]:
         """Return the values in front of a gate at a chunk's vertices, the gate's input, and the size of what was carried."""
         carried = {v: self._tensor(v, rows) for v, rows in chunk.carried.items()}
-        largest = np.max([np.abs(r).max(1, initial=0.0) for r in chunk.carried.values()], axis=0)
+        largest = np.zeros(len(chunk.weight))
+        for v, rows in chunk.carried.items():
+            _cut.sizes(rows, (1.0 / stage.scales[v]).reshape(-1).cpu().numpy(), largest)
         with torch.no_grad():
             before = advance(self.network, carried, max(carried), stage.before, self._weight(chunk.weight))
         return before, before[stage.source].reshape(len(chunk.weight), -1).cpu().numpy(), largest
@@ -297,9 +308,8 @@ class Engine:
         words = _planes_of(step, done.words, self.network.shape_of(stage.value))
         cells, points, weight = _copied(done.cells), done.rows[-1].copy(), done.weight.copy()
         unit = self.tolerance.relative
-        gains = [float(g.max()) if g.numel() else 0.0 for g in (stage.magnitude, stage.constant, stage.inherited)]
-        error = unit * (gains[0] * done.magnitude + gains[1] * weight) + gains[2] * done.error
-        chunk = Chunk(cells, np.concatenate([chunk.words[done.parent], words], 1), points, weight, error * steepest(step), {})
+        error = np.maximum(unit * np.maximum(done.magnitude, weight) + stage.growth * done.error, done.error)
+        chunk = Chunk(cells, np.concatenate([chunk.words[done.parent], words], 1), points, weight, error, {})
         if final_level:
             return chunk
         rows = {v: r.copy() for v, r in done.rows.items() if v >= 0}

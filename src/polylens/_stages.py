@@ -24,32 +24,60 @@ Values = dict[int, Tensor]
 class Stage:
     """One gate: the value that it reads, the values alive in front of it and behind it, the gains of its input.
 
-    A unit's pre-activation is L h + c for the carried values h; `magnitude` is |L| 1, `constant` |c| with everything that
-    was added on the way, `inherited` the length of L's rows: (units,) each.
+    Every entry of a value has a `scale`, how large it can be in the domain. A unit's pre-activation is L h + c for the
+    carried values h; `magnitude` is |L| times their scales, `constant` |c| with everything that was added on the way,
+    `inherited` the length of L's rows in those scales: (units,) each. `growth` is by how much an error of the carried
+    values, in parts of their scales, can grow into one of the gate's output.
     """
 
     value: int
     source: int
     before: tuple[int, ...]
     after: tuple[int, ...]
+    scales: Values  # of the values carried to this gate
     magnitude: Tensor
     constant: Tensor
     inherited: Tensor
+    growth: float
 
 
-def stages(net: Network, last: int) -> list[Stage]:
-    """Return the stages of the gates up to value `last`."""
+def stages(net: Network, last: int, scale: Tensor) -> list[Stage]:
+    """Return the stages of the gates up to value `last`, for inputs of at most the given scale (1, *input_shape)."""
     found: list[Stage] = []
     carried: tuple[int, ...] = (0,)
+    scales = {0: _positive(scale)}
     for k, node in enumerate(net.nodes[:last], 1):
         if not isinstance(node.step, Choice):
             continue
         source = node.inputs[0]
-        before = _alive(net, k, last)
-        gains = _gains(net, carried, k, source)
-        found.append(Stage(k, source, tuple(sorted({*before, source})), (*before, k), *gains))
-        carried = (*before, k)
+        before = tuple(sorted({*_alive(net, k, last), source}))
+        start = max(carried)
+        nothing = {v: torch.zeros_like(t) for v, t in scales.items()}
+        linear = _through(net, scales, start, before, torch.abs, constants=False)
+        constant = _through(net, nothing, start, before, torch.abs, constants=True)
+        squares = {v: t.square() for v, t in scales.items()}
+        inherited = _through(net, squares, start, (source,), torch.square, constants=False)[source].sqrt()
+        bounds = {v: _positive(linear[v] + constant[v]) for v in before}
+        growth = float((inherited / bounds[source]).max()) if inherited.numel() else 0.0
+        after = (*_alive(net, k, last), k)
+        gains = (linear[source].reshape(-1), constant[source].reshape(-1), inherited.reshape(-1))
+        found.append(Stage(k, source, before, after, scales, *gains, growth))
+        scales = {v: bounds[v] for v in after if v != k} | {k: _positive(_bounded(node.step, bounds[source]))}
+        carried = after
     return found
+
+
+def _positive(scale: Tensor) -> Tensor:
+    """Return the scales with 1 for entries that are always 0."""
+    return torch.where(scale > 0, scale, torch.ones_like(scale))
+
+
+def _bounded(step: Choice, scale: Tensor) -> Tensor:
+    """Return how large a gate's output can be for inputs of a given scale."""
+    if isinstance(step, MaxGate):
+        return step.apply(scale) if step.largest else -step.apply(-scale)
+    gate = cast(Gate, step)
+    return (gate.slopes.abs().amax(0) * scale + gate.intercepts.abs().amax(0)).expand(1, *scale.shape[1:])
 
 
 def _alive(net: Network, gate: int, last: int) -> tuple[int, ...]:
@@ -101,33 +129,15 @@ def jumps(step: Choice) -> bool:
     return bool(((left - right).abs() > 1e-9 * (left.abs() + right.abs() + b.abs())).any())
 
 
-def steepest(step: Choice) -> float:
-    """Return the largest factor by which a gate can stretch a difference."""
-    return float(step.slopes.abs().max()) if isinstance(step, Gate) and step.slopes.numel() else 1.0
-
-
-def _gains(net: Network, carried: tuple[int, ...], gate: int, source: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gains of a gate's input over what is carried."""
-    shapes = {v: net.shape_of(v) for v in carried}
-    ones = {v: torch.ones(1, *s, dtype=net.dtype, device=net.device) for v, s in shapes.items()}
-    zeros = {v: torch.zeros_like(t) for v, t in ones.items()}
-    start = max(carried)
-    magnitude = _through(net, ones, start, source, torch.abs, constants=False)
-    constant = _through(net, zeros, start, source, torch.abs, constants=True)
-    inherited = _through(net, ones, start, source, torch.square, constants=False).sqrt()
-    return magnitude.reshape(-1), constant.reshape(-1), inherited.reshape(-1)
-
-
-def _through(net: Network, values: Values, start: int, source: int, change: Any, constants: bool) -> Tensor:
+def _through(net: Network, values: Values, start: int, wanted: tuple[int, ...], change: Any, constants: bool) -> Values:
+    """Return the wanted values with every coefficient on the way changed: to its magnitude, or to its square."""
     values = dict(values)
-    for k in range(start + 1, source + 1):
+    for k in range(start + 1, max(wanted) + 1):
         step, inputs = net.nodes[k - 1].step, net.nodes[k - 1].inputs
-        if not isinstance(step, Affine) or not all(i in values for i in inputs):
-            continue
-        changed = _changed(step, change)
-        here = [values[i] for i in inputs]
-        values[k] = changed.apply(*here) if constants else changed.linear(*here)
-    return values[source]
+        if isinstance(step, Affine) and all(i in values for i in inputs):
+            changed, here = _changed(step, change), [values[i] for i in inputs]
+            values[k] = changed.apply(*here) if constants else changed.linear(*here)
+    return {v: values[v] for v in wanted}
 
 
 def _changed(step: Affine, change: Any) -> Affine:
