@@ -99,7 +99,8 @@ class RegionCount(Result):
         lines = [f"{self.count}{'' if self.complete else ' or more'} activation regions, at most {self.bound:.4g}"]
         lines += [f"  up to {name}: {count}" for name, count in self.per_layer]
         if not self.complete:
-            lines.append(f"  ended by {self.reason} with {self.covered:.3%} of the volume covered")
+            part = "" if self.covered is None else f" with {self.covered:.3%} of the volume covered"
+            lines.append(f"  ended by {self.reason}{part}")
         if self.fragile:
             lines.append(f"  {self.fragile} decisions on values below 1e-9 of their terms (the smallest kept: {self.kept:.2g})")
         return "\n".join(lines)
