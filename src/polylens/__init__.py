@@ -3,7 +3,7 @@
 from .affine import AffineMap
 from .boundary import Crossings, NearestBoundary, first_boundary, nearest_boundary
 from .cells import Cells
-from .complex import Complex, subdivide
+from .complex import Complex, load_complex, subdivide
 from .convert import load
 from .convert.arrays import dense
 from .domain import Box, Plane, Polygon, Segment, Slice, WholeSpace
@@ -54,6 +54,7 @@ __all__ = [
     "iter_cells",
     "linearise",
     "load",
+    "load_complex",
     "max_regions",
     "nearest_boundary",
     "neighbour",

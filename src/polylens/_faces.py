@@ -6,6 +6,7 @@ odds of 3e-6. Facets that have one fingerprint are compared by their number of v
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -123,12 +124,34 @@ def vertices_of(mesh: Mesh, cell: Array, bit: Array) -> tuple[Array, Array]:
     return start, vertex
 
 
-def matched(found: FacetList, inner: Array) -> Array:
+def matched(mesh: Mesh, found: FacetList, inner: Array) -> Array:
     """Return for every facet the one of another cell with the same vertices, -1 for none; only `inner` ones are matched."""
     slots = np.full(1 << (2 * len(found.key) + 1).bit_length(), -1, np.int32)
     partner = np.full(len(found.key), -1, np.int64)
     _match(found.key, found.size, inner, slots, partner)
+    left = np.flatnonzero(inner & (partner < 0))
+    if len(left):
+        _pair(mesh, found, left, partner)
     return partner
+
+
+def _pair(mesh: Mesh, found: FacetList, left: Array, partner: Array) -> None:
+    """Pair facets that have more vertices on one side than on the other, by what they have in common."""
+    start, vertex = vertices_of(mesh, found.cell[left], found.bit[left])
+    own = [frozenset(vertex[a:b].tolist()) for a, b in itertools.pairwise(start)]
+    at: dict[int, list[int]] = {}
+    for k, members in enumerate(own):
+        for v in members:
+            at.setdefault(v, []).append(k)
+    for k, members in enumerate(own):
+        if partner[left[k]] >= 0:
+            continue
+        for j in sorted({j for v in members for j in at[v]}):
+            common = members & own[j]
+            apart = found.cell[left[j]] != found.cell[left[k]] and partner[left[j]] < 0
+            if apart and len(common) >= mesh.dim and spans(mesh, np.array(sorted(common))):
+                partner[left[k]], partner[left[j]] = left[j], left[k]
+                break
 
 
 def spans(mesh: Mesh, vertices: Array) -> bool:

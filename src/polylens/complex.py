@@ -6,32 +6,34 @@ One struct of arrays; a `Cell` is a view of one of them. What a complex does not
 from __future__ import annotations
 
 import importlib
-import itertools
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from ._cell_maps import local_maps, map_errors
 from ._check import ArrayLike, array, finite
+from ._files import write_atomically
 from ._locate import Lookup, inside
-from ._rounding import flat_sizes, term_sizes
+from ._saved import arrays_of, domain_from
 from ._stages import jumps
 from ._types import Result, Tolerance
 from .affine import AffineMap
 from .cells import Cells
-from .domain import Domain, domain_of
-from .errors import GeometryError, InputError, ShapeError
+from .domain import Domain, WholeSpace, domain_of
+from .errors import FileError, GeometryError, InputError, ShapeError
 from .gates import Choice
 from .germ import exact
-from .local import MAX_BYTES, maps, on_patterns, push
+from .local import maps, on_patterns
 from .network import Network
 from .pattern import Patterns
 from .polytope import Polytope
-from .steps import LinearAt, flat
 from .subdivision import iter_cells
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from ._faces import FacetList, Mesh
 
 Array = np.ndarray[Any, Any]
+_FORMAT = "polylens complex 1"
 
 
 class Faces(NamedTuple):
@@ -261,11 +264,7 @@ class Complex(Result):
 
         self._meeting("facets are matched")
         found, inner = self._facets
-        partner = matched(found, inner)
-        left = np.flatnonzero(inner & (partner < 0))
-        if len(left):
-            self._paired(found, left, partner)
-        return Faces(found.cell, found.bit, partner)
+        return Faces(found.cell, found.bit, matched(self.mesh, found, inner))
 
     def _meeting(self, what: str) -> None:
         for node in self.network.nodes:
@@ -274,26 +273,6 @@ class Complex(Result):
                     f"complex: {what} where cells meet face to face, which is so for continuous networks;"
                     f" {node.name} ({node.step.kind}) jumps"
                 )
-
-    def _paired(self, found: FacetList, left: Array, partner: Array) -> None:
-        """Pair facets that have more vertices on one side than on the other, by what they have in common."""
-        from ._faces import spans
-
-        start, vertex = self._vertices_of(left)
-        own = [frozenset(vertex[a:b].tolist()) for a, b in itertools.pairwise(start)]
-        at: dict[int, list[int]] = {}
-        for k, members in enumerate(own):
-            for v in members:
-                at.setdefault(v, []).append(k)
-        for k, members in enumerate(own):
-            if partner[left[k]] >= 0:
-                continue
-            for j in sorted({j for v in members for j in at[v]}):
-                common = members & own[j]
-                apart = found.cell[left[j]] != found.cell[left[k]] and partner[left[j]] < 0
-                if apart and len(common) >= self.dim and spans(self.mesh, np.array(sorted(common))):
-                    partner[left[k]], partner[left[j]] = left[j], left[k]
-                    break
 
     @cached_property
     def _pairs(self) -> tuple[Array, Array]:
@@ -320,7 +299,10 @@ class Complex(Result):
     @cached_property
     def num_unmatched(self) -> int:
         """How many facets inside the domain have no partner: 0, unless vertices were lost to rounding."""
-        return int(np.count_nonzero(self._facets[1] & (self.facets.partner < 0)))
+        found, inner = self._facets
+        if not isinstance(self.domain, WholeSpace):
+            inner = found.bit >= self.sides  # a side of an unbounded slice may lie on a wall between its cones
+        return int(np.count_nonzero(inner & (self.facets.partner < 0)))
 
     def boundary_of(self, layer: str | int, unit: int) -> UnitBoundary:
         """Return the facets at which a unit changes its piece: its bent hyperplane.
@@ -367,29 +349,8 @@ class Complex(Result):
         time: dim + 1 forward passes a cell.
         """
         chosen = np.arange(len(self)) if indices is None else np.asarray(indices).reshape(-1)
-        parts = [_local_map(self.network, self.domain, p) for p in self._chunks(chosen)]
-        output = self.network.output_shape
-        weight = torch.cat([w for w, _ in parts]) if parts else torch.zeros(0, np.prod(output, dtype=int), self.dim).double()
-        offset = torch.cat([b for _, b in parts]) if parts else torch.zeros(0, np.prod(output, dtype=int)).double()
-        return AffineMap(weight, offset, (self.dim,), output)
-
-    def _chunks(self, chosen: Array) -> Iterator[Patterns]:
-        size = max(1, MAX_BYTES // 8 // ((self.dim + 2) * self.network.sample_bytes))
-        found = self.patterns
-        return (found[torch.from_numpy(chosen[k : k + size])] for k in range(0, len(chosen), size))
-
-    @cached_property
-    def _map_errors(self) -> tuple[Array, Array]:
-        """How much of the local maps' weights (cells, outputs, dim) and offsets (cells, outputs) is rounding."""
-        output, relative = len(self.network.nodes), self.tolerance.relative
-        lengths, origin = torch.linalg.vector_norm(self.domain.basis, dim=0), torch.linalg.vector_norm(self.domain.origin)
-        weights, offsets = [], []
-        for part in self._chunks(np.arange(len(self))):
-            sizes = flat_sizes(term_sizes(self.network, on_patterns(self.network, part, output), [output], relative)[output])
-            row, constant = (s.cpu().expand(len(part), -1) for s in sizes)
-            weights.append((relative * row[:, :, None] * lengths).numpy())
-            offsets.append((relative * (constant + row * origin)).numpy())
-        return np.concatenate(weights), np.concatenate(offsets)
+        weight, offset = local_maps(self.network, self.domain, self.patterns[torch.from_numpy(chosen)])
+        return AffineMap(weight, offset, (self.dim,), self.network.output_shape)
 
     def linear_regions(self) -> LinearRegions:
         """Return the linear regions: cells that are connected through facets and have equal affine maps.
@@ -407,9 +368,10 @@ class Complex(Result):
         from ._faces import components
 
         pairs, found = self.adjacency, self.local_maps()
+        errors = map_errors(self.network, self.domain, self.patterns, self.tolerance.relative)
         equal = np.ones(len(pairs), bool)
-        for value, error in zip((found.weight, found.offset), self._map_errors, strict=True):
-            numbers = value.cpu().numpy()
+        for value, error in zip((found.weight, found.offset), errors, strict=True):
+            numbers = value.numpy()
             for k in range(0, len(pairs), 1 << 16):
                 i, j = pairs[k : k + (1 << 16)].T
                 near = np.abs(numbers[i] - numbers[j]) <= error[i] + error[j]
@@ -443,12 +405,13 @@ class Complex(Result):
         shape = (self.dim,) if coordinates else tuple(self.network.input_shape)
         if tuple(given.shape[-len(shape) :]) != shape or given.ndim not in (len(shape), len(shape) + 1):
             raise ShapeError(f"points: expected {shape} or (batch, {', '.join(map(str, shape))}); got {tuple(given.shape)}")
-        given = given.reshape(-1, *shape)
+        given = given if given.ndim > len(shape) else given[None]
         if coordinates:
             return given.numpy(), np.zeros(len(given), bool)
-        u = self.domain.project(given)
-        rest = (given.reshape(len(given), -1) - self.domain.embed(u)).abs().amax(1)
-        return u.numpy(), (rest > 1e-6 * given.reshape(len(given), -1).abs().amax(1)).numpy()
+        x = given.reshape(len(given), self.domain.num_inputs)
+        u = self.domain.project(x)
+        rest = (x - self.domain.embed(u)).abs().amax(1)
+        return u.numpy(), (rest > 1e-6 * x.abs().amax(1)).numpy()
 
     @cached_property
     def _lookup(self) -> Lookup:
@@ -499,6 +462,19 @@ class Complex(Result):
             "tolerance": self.tolerance.relative,
         }
 
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the complex to a .npz file: its arrays and its domain, and of the network a digest; `load_complex` reads it.
+
+        A file that is there is replaced once the new one is complete. Raises FileError for a directory, OSError where the
+        disk is full or may not be written to.
+        """
+        from ._partitions import fingerprint
+
+        head = {"format": _FORMAT, "network": fingerprint(self.network), "factor": self.tolerance.factor, "sides": self.sides}
+        arrays: dict[str, Any] = head | self.mesh._asdict() | {"words": self.words} | arrays_of(self.domain)
+        with write_atomically(Path(path)) as part, part.open("wb") as file:
+            np.savez(file, **arrays)
+
     def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
         """Draw a complex of one or two dimensions and return the Axes; `polylens.plotting_complex` has the options.
 
@@ -539,6 +515,47 @@ def subdivide(net: Network, domain: Domain | Polytope, *, tolerance: Tolerance |
     return Complex.of(exact(net), place, parts, tolerance)
 
 
+def load_complex(path: str | PathLike[str], net: Network) -> Complex:
+    """Return the complex that `Complex.save` has written.
+
+    Args:
+        path: the file.
+        net: the network whose complex it is, which the file does not hold.
+
+    Raises:
+        FileError: no such file, or one that `save` has not written.
+        InputError: the complex is another network's.
+
+    Example:
+        >>> import tempfile
+        >>> from polylens import Segment, dense, load_complex, subdivide
+        >>> net = dense([([[1.0], [-1.0]], None), ([[1.0, 1.0]], None)])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     subdivide(net, Segment([-1.0], [1.0])).save(f"{folder}/line.npz")
+        ...     load_complex(f"{folder}/line.npz", net).num_regions
+        2
+    """
+    from ._faces import Mesh
+    from ._partitions import fingerprint
+
+    net, source = exact(net), str(path)
+    try:
+        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        if str(arrays["format"]) != _FORMAT:
+            raise KeyError("format")
+        mesh = Mesh(**{name: arrays[name] for name in Mesh._fields})._replace(finite=int(arrays["finite"]))
+        domain, words, written = domain_from(arrays, source), arrays["words"], str(arrays["network"])
+        sides, tolerance = int(arrays["sides"]), Tolerance(float(arrays["factor"]))
+    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+        if isinstance(error, FileError):
+            raise
+        raise FileError(f"{source}: expected a complex written by Complex.save ({_FORMAT}); {error}") from None
+    if written != fingerprint(net):
+        raise InputError(f"{source}: expected the network that this complex was made of; got another one, {net!r}")
+    return Complex(net, domain, tolerance, mesh, words, sides)
+
+
 def _used(part: Cells) -> Cells:
     """Return a part without the vertices that none of its cells has."""
     used = np.zeros(len(part.points), bool)
@@ -547,27 +564,3 @@ def _used(part: Cells) -> Cells:
     return Cells(
         part.points[used], part.weight[used], part.start, place[part.vertex], part.facets, part.words, part.sides, part.layers
     )
-
-
-def _local_map(net: Network, domain: Domain, pattern: Patterns) -> tuple[Tensor, Tensor]:
-    """Return weights (cells, outputs, dim) and offsets (cells, outputs) over the domain's coordinates."""
-    output, shape = len(net.nodes), net.input_shape
-    with torch.no_grad():
-        local = on_patterns(net, pattern, output)
-        columns = domain.basis.T.reshape(1, domain.dim, *shape).to(net.device)
-        weight = flat(push(net, local, columns, {output})[output], 2).expand(len(pattern), -1, -1)
-        offset = _through(net, local, domain.origin.reshape(1, *shape).to(net.device), len(pattern))
-    return weight.mT.cpu(), flat(offset, 1).expand(len(pattern), -1).cpu()
-
-
-def _through(net: Network, local: list[LinearAt], origin: Tensor, batch: int) -> Tensor:
-    """Return the image of the domain's origin under the maps of a batch of cells."""
-    values = {0: origin}
-    for k, (node, step) in enumerate(zip(net.nodes, local, strict=True), 1):
-        here = [values[i] for i in node.inputs]
-        if isinstance(node.step, Choice) or len({len(v) for v in here}) > 1:
-            here = [v.expand(batch, *v.shape[1:]) for v in here]
-        values[k] = step.offset(*here)
-        for i in net.expiring[k]:
-            values.pop(i, None)
-    return values[len(net.nodes)]

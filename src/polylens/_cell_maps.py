@@ -1,0 +1,74 @@
+"""The network's affine maps on cells, over the coordinates of their domain, and how much of them is rounding."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ._rounding import flat_sizes, term_sizes
+from .domain import Domain
+from .gates import Choice
+from .local import MAX_BYTES, on_patterns, push
+from .network import Network
+from .pattern import Patterns
+from .steps import LinearAt, flat
+
+Array = np.ndarray[Any, Any]
+
+
+def local_maps(net: Network, domain: Domain, patterns: Patterns) -> tuple[Tensor, Tensor]:
+    """Return weights (cells, outputs, dim) and offsets (cells, outputs) over the domain's coordinates, on the CPU."""
+    outputs = math.prod(net.output_shape)
+    weights = [torch.zeros(0, outputs, domain.dim, dtype=net.dtype)]
+    offsets = [torch.zeros(0, outputs, dtype=net.dtype)]
+    for part in _chunks(net, domain, patterns):
+        weight, offset = _maps(net, domain, part)
+        weights.append(weight)
+        offsets.append(offset)
+    return torch.cat(weights), torch.cat(offsets)
+
+
+def map_errors(net: Network, domain: Domain, patterns: Patterns, relative: float) -> tuple[Array, Array]:
+    """Return how much of weights and offsets, shaped as in `local_maps`, is rounding: `relative` of their terms."""
+    output = len(net.nodes)
+    lengths, origin = torch.linalg.vector_norm(domain.basis, dim=0), torch.linalg.vector_norm(domain.origin)
+    weights, offsets = [], []
+    for part in _chunks(net, domain, patterns):
+        sizes = flat_sizes(term_sizes(net, on_patterns(net, part, output), [output], relative)[output])
+        row, constant = (s.cpu().expand(len(part), -1) for s in sizes)
+        weights.append((relative * row[:, :, None] * lengths).numpy())
+        offsets.append((relative * (constant + row * origin)).numpy())
+    return np.concatenate(weights), np.concatenate(offsets)
+
+
+def _chunks(net: Network, domain: Domain, patterns: Patterns) -> Iterator[Patterns]:
+    size = max(1, MAX_BYTES // 8 // ((domain.dim + 2) * net.sample_bytes))
+    return (patterns[k : k + size] for k in range(0, len(patterns), size))
+
+
+def _maps(net: Network, domain: Domain, patterns: Patterns) -> tuple[Tensor, Tensor]:
+    output, shape, count = len(net.nodes), net.input_shape, len(patterns)
+    with torch.no_grad():
+        local = on_patterns(net, patterns, output)
+        columns = domain.basis.T.reshape(1, domain.dim, *shape).to(net.device)
+        weight = flat(push(net, local, columns, {output})[output], 2).expand(count, -1, -1)
+        offset = _through(net, local, domain.origin.reshape(1, *shape).to(net.device), count)
+    return weight.mT.cpu(), flat(offset, 1).expand(count, -1).cpu()
+
+
+def _through(net: Network, local: list[LinearAt], origin: Tensor, count: int) -> Tensor:
+    """Return the images of the domain's origin under the maps; in front of the first gate all cells share one."""
+    values = {0: origin}
+    for k, (node, step) in enumerate(zip(net.nodes, local, strict=True), 1):
+        here = [values[i] for i in node.inputs]
+        if isinstance(node.step, Choice) or len({len(v) for v in here}) > 1:
+            here = [v.expand(count, *v.shape[1:]) for v in here]
+        values[k] = step.offset(*here)
+        for i in net.expiring[k]:
+            values.pop(i, None)
+    return values[len(net.nodes)]
