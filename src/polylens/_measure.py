@@ -9,6 +9,7 @@ import numpy as np
 from ._cut import compiled
 
 Array = np.ndarray[Any, Any]
+_NONE, _ONE = np.uint64(0), np.uint64(1)
 
 
 def volumes(points: Array, weight: Array, start: Array, vertex: Array, facets: Array) -> Array:
@@ -22,100 +23,103 @@ def volumes(points: Array, weight: Array, start: Array, vertex: Array, facets: A
     """
     out = np.zeros(len(start) - 1)
     most, dim = int(np.diff(start).max(initial=0)), points.shape[1]
-    levels = max(1, dim + 1)
-    work = (
-        np.zeros((levels, most), np.int64),
-        np.zeros((levels, 4), np.int64),
-        np.zeros((levels, max(1, dim))),
-        np.zeros(levels),
-    )
+    levels = dim + 2
+    subset, place = np.zeros((levels, most + 1), np.int64), np.zeros((levels, 2), np.int64)
+    left, direction = np.zeros((levels, facets.shape[1]), np.uint64), np.zeros((levels, max(1, dim)))
+    work = (subset, place, left, direction, np.zeros(levels))
     _volumes(points, weight, start, vertex, facets, *work, out)
     return out
 
 
 @compiled
-def _volumes(points, weight, start, vertex, facets, subset, place, direction, height, out):
+def _volumes(points, weight, start, vertex, facets, subset, place, left, direction, height, out):
     for cell in range(len(start) - 1):
         bounded = True
         for i in range(start[cell], start[cell + 1]):
             bounded = bounded and weight[vertex[i]] > 0.0
         if bounded:
-            out[cell] = _volume(points, weight, start[cell], start[cell + 1], vertex, facets, subset, place, direction, height)
+            out[cell] = _volume(
+                points, weight, start[cell], start[cell + 1], vertex, facets, subset, place, left, direction, height
+            )
         else:
             out[cell] = np.inf
 
 
-# of a level in `place`: how many vertices the face has, its apex, the next facet to look at
-_COUNT, _APEX, _NEXT = range(3)
+# of a level in `place`: how many vertices the face has, and its apex
+_COUNT, _APEX = range(2)
 
 
 @compiled
-def _volume(points, weight, first, last, vertex, facets, subset, place, direction, height):
+def _volume(points, weight, first, last, vertex, facets, subset, place, left, direction, height):
     """Return the volume of one cell, by a walk over its faces: level k holds a face of dimension dim - k."""
     dim, total, level = points.shape[1], 0.0, 0
     for i in range(last - first):
         subset[0, i] = first + i
-    place[0, _COUNT], place[0, _APEX], place[0, _NEXT] = last - first, first, 0
+    place[0, _COUNT], place[0, _APEX] = last - first, first
+    if dim == 0:
+        return 1.0
+    _open(0, place, subset, facets, left)
     while level >= 0:
-        if level == dim:
-            product = 1.0
-            for k in range(1, dim + 1):
-                product *= height[k] / k
-            total += product
+        if level == dim - 1:
+            total += _edge(level, points, weight, vertex, subset, place, direction, height)
             level -= 1
-            continue
-        facet = _next_facet(level, place, subset, facets)
-        if facet < 0:
-            level -= 1
-            continue
-        _descend(level, facet, place, subset, facets)
-        level += 1
-        _raise(level, points, weight, vertex, place, direction, height)
-        if height[level] == 0.0:
+        elif _enter(level, place, subset, facets, left):
+            level += 1
+            if _raise(level, points, weight, vertex, place[level, _APEX], place[0, _APEX], direction, height):
+                _open(level, place, subset, facets, left)
+            else:
+                level -= 1
+        else:
             level -= 1
     return total
 
 
 @compiled
-def _next_facet(level, place, subset, facets):
-    """Return the next facet that some vertex of the face lies on and its apex does not, -1 when there are no more."""
-    apex, words = place[level, _APEX], facets.shape[1]
-    bit = place[level, _NEXT]
-    while bit < 64 * words:
-        w, b = bit // 64, np.uint64(bit % 64)
-        rest = np.uint64(0)
+def _open(level, place, subset, facets, left):
+    """Note the facets that some vertex of a face lies on and its apex does not."""
+    apex = place[level, _APEX]
+    for w in range(facets.shape[1]):
+        found = np.uint64(0)
         for i in range(place[level, _COUNT]):
-            rest |= facets[subset[level, i], w]
-        rest = (rest & ~facets[apex, w]) >> b
-        if rest:
-            while not rest & np.uint64(1):
-                rest >>= np.uint64(1)
-                bit += 1
-            place[level, _NEXT] = bit + 1
-            return bit
-        bit = (w + 1) * 64
-    place[level, _NEXT] = bit
-    return -1
+            found |= facets[subset[level, i], w]
+        left[level, w] = found & ~facets[apex, w]
 
 
 @compiled
-def _descend(level, facet, place, subset, facets):
-    """Enter the part of a face that lies on one facet."""
-    count, w, b = 0, facet // 64, np.uint64(facet % 64)
-    for i in range(place[level, _COUNT]):
-        if (facets[subset[level, i], w] >> b) & np.uint64(1):
-            subset[level + 1, count] = subset[level, i]
-            count += 1
-    place[level + 1, _COUNT], place[level + 1, _APEX], place[level + 1, _NEXT] = count, subset[level + 1, 0], 0
+def _enter(level, place, subset, facets, left):
+    """Go from a face to its part on the next facet that is left; return whether there was one."""
+    for w in range(facets.shape[1]):
+        if left[level, w] != _NONE:
+            facet = left[level, w] & (~left[level, w] + _ONE)
+            left[level, w] ^= facet
+            count = 0
+            for i in range(place[level, _COUNT]):
+                k = subset[level, i]
+                subset[level + 1, count] = k
+                count += np.int64((facets[k, w] & facet) != _NONE)
+            place[level + 1, _COUNT], place[level + 1, _APEX] = count, subset[level + 1, 0]
+            return True
+    return False
 
 
 @compiled
-def _raise(level, points, weight, vertex, place, direction, height):
-    """Orthogonalise the step from the first apex to this level's; its length is one factor of a simplex' volume."""
-    dim = points.shape[1]
-    v, origin = vertex[place[level, _APEX]], vertex[place[0, _APEX]]
+def _edge(level, points, weight, vertex, subset, place, direction, height):
+    """Return the volume of the simplex that an edge closes: its apex is one end, the other is the last vertex."""
+    other = subset[level, place[level, _COUNT] - 1]
+    if not _raise(level + 1, points, weight, vertex, other, place[0, _APEX], direction, height):
+        return 0.0
+    product = 1.0
+    for k in range(1, level + 2):
+        product *= height[k] / k
+    return product
+
+
+@compiled
+def _raise(level, points, weight, vertex, tip, origin, direction, height):
+    """Orthogonalise the step from the first apex to another vertex; its length is one factor of a simplex' volume."""
+    dim, v, o = points.shape[1], vertex[tip], vertex[origin]
     for c in range(dim):
-        direction[level, c] = points[v, c] / weight[v] - points[origin, c] / weight[origin]
+        direction[level, c] = points[v, c] / weight[v] - points[o, c] / weight[o]
     for k in range(1, level):
         dot = 0.0
         for c in range(dim):
@@ -129,3 +133,4 @@ def _raise(level, points, weight, vertex, place, direction, height):
     if length > 0.0:
         for c in range(dim):
             direction[level, c] /= height[level]
+    return length > 0.0
