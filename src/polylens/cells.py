@@ -52,17 +52,17 @@ class Cells:
 
         A cell without an end has directions instead of some vertices; the point is then one of the cell's interior too.
         """
-        points = np.where(
-            self.weight[:, None] > 0, self.points / np.where(self.weight > 0, self.weight, 1.0)[:, None], self.points
-        )
-        counts = np.zeros((len(self), 1))
-        np.add.at(counts[:, 0], np.repeat(np.arange(len(self)), np.diff(self.start)), self.weight[self.vertex] > 0)
-        finite = (self.weight[self.vertex] > 0)[:, None]
-        at, along = points[self.vertex] * finite, points[self.vertex] * ~finite
         if not len(self):
             return np.zeros((0, self.points.shape[1]))
-        mean: Array = np.add.reduceat(at, self.start[:-1]) / np.maximum(counts, 1.0) + np.add.reduceat(along, self.start[:-1])
-        return mean
+        finite = self.weight > 0
+        points = self.points / np.where(finite, self.weight, 1.0)[:, None]
+        if finite.all():
+            total: Array = np.add.reduceat(points[self.vertex], self.start[:-1])
+            return total / np.diff(self.start)[:, None]
+        at, along = np.where(finite[:, None], points, 0.0), np.where(finite[:, None], 0.0, points)
+        count = np.add.reduceat(finite[self.vertex].astype(float), self.start[:-1])
+        mean: Array = np.add.reduceat(at[self.vertex], self.start[:-1]) / np.maximum(count, 1.0)[:, None]
+        return mean + np.add.reduceat(along[self.vertex], self.start[:-1])
 
     def volumes(self) -> Array:
         """Return the volume of every cell in the domain's coordinates; infinite for cells without an end."""
