@@ -301,6 +301,17 @@ def test_a_maximum_has_one_cell_for_every_winner_and_no_walls_inside_them() -> N
     assert {key: round(volume, 12) for key, volume in found.items()} == {((i,),): 1.0 for i in range(4)}
 
 
+def test_of_candidates_that_tie_on_a_whole_cell_the_lowest_wins() -> None:
+    steps: list[Step] = [
+        Dense(0, [[1.0, 0.0], [0.0, 1.0]], [0.0, 0.0]),
+        Kink(1, [0.0], [0.0, 1.0], [0.0, 0.0]),
+        Winner(2, 2, 1),  # both candidates are 0 where both coordinates are negative
+    ]
+    found = volumes_by_pattern(network_of(steps, 2), SQUARE)
+    halves = {((1, 1), (0,)): 0.5, ((1, 1), (1,)): 0.5}
+    assert found == {((0, 0), (0,)): 1.0, ((1, 0), (0,)): 1.0, ((0, 1), (1,)): 1.0, **halves}
+
+
 def test_a_network_without_gates_is_one_cell() -> None:
     net = dense([([[1.0, 2.0]], [0.0])])
     found = list(iter_cells(net, SQUARE))
