@@ -54,8 +54,10 @@ def stored(job: Job, directory: str | PathLike[str], n_jobs: int) -> Generator[R
     missing = [t for t in todo if not part_path(path, t.index).exists()]
     left = {t.index for t in missing}  # another process may finish one of them meanwhile
     done = (_record_of(part_path(path, t.index), manifest) for t in todo if t.index not in left)
-    yield from added(engine.record, itertools.chain(done, in_parallel(work, missing, job, n_jobs)), len(todo))
-    _clean(path)
+    try:
+        yield from added(engine.record, itertools.chain(done, in_parallel(work, missing, job, n_jobs)), len(todo))
+    finally:
+        _clean(path)
 
 
 def _claim(path: Path, manifest: dict[str, Any]) -> None:
@@ -89,7 +91,7 @@ def _differences(found: dict[str, Any], manifest: dict[str, Any]) -> str:
 
 def _clean(path: Path) -> None:
     """Delete what killed processes left half written."""
-    for left in path.iterdir():
+    for left in path.glob(".*.part"):
         match = _LEFT.fullmatch(left.name)
         if match and not _alive(int(match[1])):
             with contextlib.suppress(OSError):

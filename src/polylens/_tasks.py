@@ -79,14 +79,19 @@ def _group(chunk: Chunk, first: int, last: int) -> Chunk:
     used, vertex = np.unique(chunk.cells.vertex[begin:end], return_inverse=True)
     cells = Incidences(chunk.cells.start[first : last + 1] - begin, vertex.astype(np.int32), chunk.cells.mask[begin:end])
     carried = {v: rows[used] for v, rows in chunk.carried.items()}
-    return Chunk(cells, chunk.words[first:last], chunk.points[used], chunk.weight[used], chunk.error[used], carried)
+    return Chunk(
+        cells, chunk.words[first:last], chunk.points[used], chunk.weight[used], chunk.error[used], carried, chunk.profile
+    )
 
 
-def in_parallel(work: Callable[[Task], Iterator[R]], todo: list[Task], job: Job, n_jobs: int) -> Iterator[R]:
+def in_parallel(
+    work: Callable[[Task], Iterator[R]], todo: list[Task], job: Job, n_jobs: int, *, held: int | None = None
+) -> Iterator[R]:
     """Yield what the tasks yield: of one after the other, of threads, or of what backend the caller configured for joblib.
 
-    Memory is bounded by some tasks' results: threads wait while nobody takes theirs, processes get tasks by the dozen. When
-    the caller ends early, by an error or by an interrupt, so does everything that runs.
+    Threads wait while nobody takes what they have made. A process sends all of a task at once; `held` bounds for how many
+    tasks a process that may be so, which costs the time in which one waits for the others. When the caller ends early, by
+    an error or by an interrupt, so does everything that runs.
     """
     if n_jobs == 1:
         try:
@@ -101,7 +106,7 @@ def in_parallel(work: Callable[[Task], Iterator[R]], todo: list[Task], job: Job,
     if getattr(joblib.parallel.get_active_backend(prefer="threads")[0], "uses_threads", False):
         yield from _in_threads(work, todo, job, workers)
     else:
-        yield from _in_processes(work, todo, job, workers)
+        yield from _in_processes(work, todo, job, workers, held * workers if held else len(todo))
 
 
 _END = object()
@@ -148,10 +153,9 @@ def _put(ready: queue.Queue[Any], item: object, stop: Stop) -> None:
             return
 
 
-def _in_processes(work: Callable[[Task], Iterator[R]], todo: list[Task], job: Job, workers: int) -> Iterator[R]:
+def _in_processes(work: Callable[[Task], Iterator[R]], todo: list[Task], job: Job, workers: int, some: int) -> Iterator[R]:
     pool = joblib.Parallel(n_jobs=workers, return_as="generator", pre_dispatch="2*n_jobs", max_nbytes=None)
-    some = 16 * workers  # joblib does not wait for the caller, so it is given some tasks at a time
-    for first in range(0, len(todo), some):
+    for first in range(0, len(todo), some):  # joblib itself does not wait for the caller
         batch = pool(joblib.delayed(_listed)(work, task, job.parent) for task in todo[first : first + some])
         try:
             for items in batch:
@@ -245,7 +249,7 @@ class Job:
         if n_jobs == 1:
             yield from alone(self.engine().run())
             return
-        yield from in_parallel(functools.partial(_cells, self), tasks(self.engine(), _PARTS), self, n_jobs)
+        yield from in_parallel(functools.partial(_cells, self), tasks(self.engine(), _PARTS), self, n_jobs, held=2)
 
     def records(self, n_jobs: int) -> Generator[Record, None, None]:
         """Yield what was met so far, again and again; the last one is complete, if nothing ended early."""
