@@ -487,7 +487,7 @@ def test_threads_that_are_killed_lose_and_double_nothing(
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows knows no such signals")
 @pytest.mark.parametrize("group", [False, True])
 def test_processes_that_are_killed_lose_and_double_nothing(group: bool, tmp_path: Path, clean: dict[str, Any]) -> None:
-    killed_and_resumed(tmp_path / "store", SMALL, clean, "loky", group, 3, seed=int(group))
+    killed_and_resumed(tmp_path / "store", SMALL, clean, "loky", group, 2, seed=int(group))
 
 
 @pytest.mark.slow
@@ -496,4 +496,4 @@ def test_a_large_run_that_is_killed_many_times_loses_and_doubles_nothing(tmp_pat
     large = clean_run(tmp_path / "clean", LARGE)
     assert large["count"] > 10**6
     for backend, group in (("threading", True), ("loky", False)):
-        killed_and_resumed(tmp_path / backend, LARGE, large, backend, group, 3, seed=7)
+        killed_and_resumed(tmp_path / backend, LARGE, large, backend, group, 2, seed=7)
