@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ._rounding import flat_sizes, term_sizes
+from ._rounding import flat_sizes, magnitudes, term_sizes
 from .domain import Domain
-from .gates import Choice
+from .gates import Choice, Gate, MaxGate
 from .local import MAX_BYTES, on_patterns, push
 from .network import Network
 from .pattern import Patterns
@@ -44,6 +44,26 @@ def map_errors(net: Network, domain: Domain, patterns: Patterns, relative: float
         weights.append((relative * row[:, :, None] * lengths).numpy())
         offsets.append((relative * (constant + row * origin)).numpy())
     return np.concatenate(weights), np.concatenate(offsets)
+
+
+def most_errors(net: Network, domain: Domain, relative: float) -> tuple[Array, Array]:
+    """Return what `map_errors` cannot exceed on any cell, (1, outputs, dim) and (1, outputs), without a look at them."""
+    row = {0: torch.ones(1, *net.input_shape, dtype=net.dtype, device=net.device)}
+    constant = {0: torch.zeros_like(row[0])}
+    for k, (node, rough) in enumerate(zip(net.nodes, magnitudes(net), strict=True), 1):
+        rows, constants = [row[i] for i in node.inputs], [constant[i] for i in node.inputs]
+        if rough is not None:
+            row[k], constant[k] = rough.linear(*rows), rough.apply(*constants)
+        elif isinstance(node.step, MaxGate):
+            sign = 1.0 if node.step.largest else -1.0
+            row[k], constant[k] = (sign * node.step.apply(sign * v[0]) for v in (rows, constants))
+        else:
+            gate = cast(Gate, node.step)
+            steepest, added = gate.slopes.abs().amax(0), gate.intercepts.abs().amax(0)
+            row[k], constant[k] = steepest * rows[0], steepest * constants[0] + added
+    lengths, origin = torch.linalg.vector_norm(domain.basis, dim=0), torch.linalg.vector_norm(domain.origin)
+    most, rest = (4.0 * relative * flat(v[len(net.nodes)], 1).cpu() for v in (row, constant))  # sizes are estimates
+    return (most[:, :, None] * lengths).numpy(), (rest + most * origin).numpy()
 
 
 def _chunks(net: Network, domain: Domain, patterns: Patterns) -> Iterator[Patterns]:

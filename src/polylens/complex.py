@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, final
 import numpy as np
 import torch
 
-from ._cell_maps import local_maps, map_errors
+from ._cell_maps import local_maps, map_errors, most_errors
 from ._check import ArrayLike, array, finite
 from ._files import write_atomically
 from ._locate import Lookup, inside
@@ -26,7 +26,7 @@ from ._stages import jumps
 from ._types import Result, Tolerance
 from .affine import AffineMap
 from .cells import Cells
-from .domain import Domain, WholeSpace, domain_of
+from .domain import CUTTING, Domain, WholeSpace, domain_of
 from .errors import FileError, GeometryError, InputError, ShapeError
 from .gates import Choice
 from .germ import exact
@@ -358,8 +358,8 @@ class Complex(Result):
         Maps are equal when they differ by no more than the rounding of their terms. Neighbouring cells have equal maps
         behind dead units, for example, or where what a unit adds is cancelled.
 
-        Raises GeometryError for a network that jumps. Cost: `local_maps` of all cells, and as much again for the sizes of
-        their terms; (dim + 1) numbers an output and cell in memory, twice.
+        Raises GeometryError for a network that jumps. Cost: `local_maps` of all cells, and as much again for cells that may
+        have a neighbour with an equal map; (dim + 1) numbers an output and cell in memory.
         """
         return self._linear_regions
 
@@ -368,15 +368,18 @@ class Complex(Result):
         from ._faces import components
 
         pairs, found = self.adjacency, self.local_maps()
-        errors = map_errors(self.network, self.domain, self.patterns, self.tolerance.relative)
-        equal = np.ones(len(pairs), bool)
-        for value, error in zip((found.weight, found.offset), errors, strict=True):
-            numbers = value.numpy()
-            for k in range(0, len(pairs), 1 << 16):
-                i, j = pairs[k : k + (1 << 16)].T
-                near = np.abs(numbers[i] - numbers[j]) <= error[i] + error[j]
-                equal[k : k + (1 << 16)] &= near.reshape(len(i), -1).all(1)
-        return LinearRegions(*components(pairs[equal], len(self)))
+        values, relative = (found.weight.numpy(), found.offset.numpy()), self.tolerance.relative
+        # the sizes of terms are worked out for those pairs alone that may be equal at all
+        most = [
+            np.broadcast_to(e, v.shape) for e, v in zip(most_errors(self.network, self.domain, relative), values, strict=True)
+        ]
+        pairs = pairs[_equal(pairs, values, most, pairs)]
+        cells, place = np.unique(pairs, return_inverse=True)
+        if len(pairs):
+            some = self.patterns[torch.from_numpy(cells)]
+            errors = map_errors(self.network, self.domain, some, relative)
+            pairs = pairs[_equal(pairs, values, errors, place.reshape(-1, 2))]
+        return LinearRegions(*components(pairs, len(self)))
 
     # -- points
 
@@ -510,7 +513,7 @@ def subdivide(net: Network, domain: Domain | Polytope, *, tolerance: Tolerance |
         >>> found.num_regions, found.euler_characteristic(), found.volumes.sum().item()
         (6, 1, 4.0)
     """
-    place, tolerance = domain_of(domain), tolerance or Tolerance()
+    place, tolerance = domain_of(domain), tolerance or CUTTING
     parts = list(iter_cells(net, place, tolerance=tolerance, n_jobs=n_jobs))
     return Complex.of(exact(net), place, parts, tolerance)
 
@@ -564,3 +567,14 @@ def _used(part: Cells) -> Cells:
     return Cells(
         part.points[used], part.weight[used], part.start, place[part.vertex], part.facets, part.words, part.sides, part.layers
     )
+
+
+def _equal(pairs: Array, values: Sequence[Array], errors: Sequence[Array], place: Array) -> Array:
+    """Say for which pairs all values differ by no more than both errors; `place` are the pairs' rows among the errors."""
+    equal = np.ones(len(pairs), bool)
+    for value, error in zip(values, errors, strict=True):
+        for k in range(0, len(pairs), 1 << 16):
+            (i, j), (a, b) = pairs[k : k + (1 << 16)].T, place[k : k + (1 << 16)].T
+            near = np.abs(value[i] - value[j]) <= error[a] + error[b]
+            equal[k : k + (1 << 16)] &= near.reshape(len(i), -1).all(1)
+    return equal

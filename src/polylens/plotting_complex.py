@@ -29,7 +29,7 @@ Colour = int | str | tuple[str | int, int]
 
 _POLYGONS = 20_000  # more cells than this are painted onto pixels, without edges
 _EXACT = 60_000  # up to here the boundary between classes is computed cell by cell
-_PIXELS = (1000, 600)  # along the longer side, for fewer and for more cells than _EXACT
+_PIXELS, _EVALUATED = 1000, 350  # along the longer side; fewer where more cells than _EXACT would be evaluated
 _CLASSES = (BLUE, ORANGE, GREEN, "#E69F00", SKY, PINK, "#F0E442", GREY, "#7B4FA3", "#8C564B")
 _BATCH = 1 << 14
 
@@ -317,12 +317,12 @@ def _edges(ax: Axes, polygons: _Polygons, tinted: bool) -> None:
     ax.add_collection(cells, autolim=False)
 
 
-def _grid(c: Complex, polygons: _Polygons) -> tuple[Array, Array, Array]:
+def _grid(polygons: _Polygons, pixels: int) -> tuple[Array, Array, Array]:
     """Return the cell under every pixel of the window, the pixels' coordinates, and the extent of the picture."""
     from ._raster import painted
 
     low, span = polygons.window[:, 0], np.ptp(polygons.window, axis=1)
-    size = float(span.max()) / _PIXELS[len(c) > _EXACT]
+    size = float(span.max()) / pixels
     stretch = np.array([1.0, 1.0])
     if span.min() < 0.2 * span.max():  # the axes differ in scale: as many pixels along both
         stretch = span / span.max()
@@ -336,7 +336,7 @@ def _grid(c: Complex, polygons: _Polygons) -> tuple[Array, Array, Array]:
 
 def _pixels(c: Complex, ax: Axes, polygons: _Polygons, paint: _Paint) -> tuple[Any, Any]:
     """Paint the window pixel by pixel; return the colours and their scale."""
-    image, u, extent = _grid(c, polygons)
+    image, u, extent = _grid(polygons, _PIXELS if paint.flat or len(c) <= _EXACT else _EVALUATED)
     seen = image >= 0
     values = np.full(image.shape, np.nan)
     values[seen] = paint.values(image[seen], u[seen])
@@ -420,7 +420,7 @@ def _where_largest(first: Array, last: Array, a: int, leaders: Array) -> tuple[f
 
 def _traced(c: Complex, ax: Axes, polygons: _Polygons) -> None:
     """Draw the line between classes along pixels, where there are too many cells to cut each."""
-    image, u, _ = _grid(c, polygons)
+    image, u, _ = _grid(polygons, _EVALUATED)
     seen = image >= 0
     classes = np.full(image.shape, -1)
     classes[seen] = _outputs(c, image[seen], u[seen]).argmax(1)
