@@ -543,3 +543,13 @@ def test_cells_of_a_box_of_a_collision_avoidance_network_agree_with_it(data: Pat
         total, volume = total + len(part), volume + float(part.volumes().sum())
     assert total > 100
     assert math.isclose(volume, domain.volume, rel_tol=1e-9)
+
+
+def test_entries_of_different_sizes_keep_their_cells() -> None:
+    net = dense([([[0.0, 1.0]], [-1e-7]), ([[1.0]], None)])
+    assert sum(map(len, iter_cells(net, Box([0.0, 0.0], [1e6, 1.0])))) == 2
+    thin = Slice(Polytope.box([1.0, 5.0, -1e6], [1.0 + 1e-6, 6.0, 1e6]))
+    flat = dense([([[1.0, 0.0, 0.0]], [0.0]), ([[1.0]], None)])
+    assert sum(float(c.volumes().sum()) for c in iter_cells(flat, thin)) == pytest.approx(
+        thin.volume, rel=1e-8
+    )  # 1e6 + 1e-6 - 1e6

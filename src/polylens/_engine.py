@@ -18,7 +18,7 @@ from torch import Tensor
 
 from . import _cut
 from ._cut_max import Windows
-from ._stages import Stage, Values, advance, gated, jumps, padded, stages, words_of
+from ._stages import Gains, Stage, Values, advance, gains, gated, jumps, padded, stages, words_of
 from ._types import Tolerance
 from ._workspace import Cut, Sweep, Tally, Workspace
 from .cells import Cells
@@ -44,6 +44,7 @@ class Chunk:
     weight: Array
     error: Array
     carried: dict[int, Array]
+    profile: Values = field(default_factory=dict)  # of the errors of carried values; `error` is theirs in parts of it
 
 
 @dataclass(eq=False, slots=True)
@@ -99,17 +100,10 @@ class Engine:
             )
         self.start = domain.start()
         self.counting, self.chunk = counting and domain.is_bounded, chunk
-        self.levels = stages(self.network, len(self.network.nodes), self._input_scale())
+        self.levels = stages(self.network, len(self.network.nodes))
         self.sides = self.start.sides + len(self.start.bound)
         self.record = self.new_record()
         self._workspaces: dict[int, Workspace] = {}
-
-    def _input_scale(self) -> Tensor:
-        """Return how large every entry of an input is at the vertices of the first cells."""
-        points, weight = torch.from_numpy(self.start.points), torch.from_numpy(self.start.weight)
-        x = weight.double()[:, None] * self.domain.origin + points.double() @ self.domain.basis.T
-        largest = x.abs().amax(0) if len(x) else torch.ones(self.domain.num_inputs, dtype=torch.float64)
-        return largest.reshape(1, *self.network.input_shape).to(self.network.device)
 
     def new_record(self) -> Record:
         """Return a record of nothing; it is what the run writes to from now on."""
@@ -201,11 +195,11 @@ class Engine:
     def children(self, level: int, chunk: Chunk) -> Iterator[Chunk]:
         """Yield the cells that one gate cuts a chunk into; the last gate's are counted where that is all that is asked."""
         stage, final_level = self.levels[level], level == len(self.levels) - 1
-        before, z, largest = self._before(stage, chunk)
+        before, z, largest, found = self._before(stage, chunk)
         rows = {-1: chunk.points}
         if not final_level:
             rows |= {v: t.reshape(len(t), -1).cpu().numpy() for v, t in before.items()}
-        planes, words = self._planes(stage, largest, chunk)
+        planes, words = self._planes(stage, found, largest, chunk)
         counted = self.counting and final_level
         job = Sweep(
             chunk.cells,
@@ -223,7 +217,7 @@ class Engine:
         )
         counted_before = self.record.tally.count
         for done in self._workspace(level, chunk, words).sweep(job, self.record.tally):
-            child = self._next(stage, chunk, done, final_level)
+            child = self._next(stage, found, chunk, done, final_level)
             self._note(level, child)
             yield child
         self.record.inner[level] += self.record.tally.count - counted_before if counted else 0
@@ -235,8 +229,8 @@ class Engine:
     def parted(self, level: int, chunk: Chunk, units: int) -> Iterator[Chunk]:
         """Yield the chunk cut by the first units of a gate only, in front of which it still is."""
         stage = self.levels[level]
-        _, z, largest = self._before(stage, chunk)
-        planes, words = self._planes(stage, largest, chunk)
+        _, z, largest, found = self._before(stage, chunk)
+        planes, words = self._planes(stage, found, largest, chunk)
         if isinstance(planes, Windows):
             planes = planes._replace(table=planes.table[:units])
         else:
@@ -248,17 +242,18 @@ class Engine:
         for done in Workspace(chunk.cells.mask.shape[1], words, self.chunk).sweep(job, self.record.tally):
             carried = {v: r.copy() for v, r in done.rows.items() if v >= 0}
             own = (done.rows[-1].copy(), done.weight.copy(), done.error.copy())
-            yield Chunk(_copied(done.cells), chunk.words[done.parent], *own, carried)
+            yield Chunk(_copied(done.cells), chunk.words[done.parent], *own, carried, chunk.profile)
 
-    def _before(self, stage: Stage, chunk: Chunk) -> tuple[Values, Array, Array]:
-        """Return the values in front of a gate at a chunk's vertices, the gate's input, and the size of what was carried."""
+    def _before(self, stage: Stage, chunk: Chunk) -> tuple[Values, Array, Array, Gains]:
+        """Return the values in front of a gate at a chunk's vertices and the gate's input, with sizes and gains."""
         carried = {v: self._tensor(v, rows) for v, rows in chunk.carried.items()}
+        scales = {v: _positive(t.abs().amax(0, keepdim=True)) for v, t in carried.items()}
         largest = np.zeros(len(chunk.weight))
         for v, rows in chunk.carried.items():
-            _cut.sizes(rows, (1.0 / stage.scales[v]).reshape(-1).cpu().numpy(), largest)
-        with torch.no_grad():
-            before = advance(self.network, carried, max(carried), stage.before, self._weight(chunk.weight))
-        return before, before[stage.source].reshape(len(chunk.weight), -1).cpu().numpy(), largest
+            _cut.sizes(rows, (1.0 / scales[v]).reshape(-1).cpu().numpy(), largest)
+        before = advance(self.network, carried, max(carried), stage.before, self._weight(chunk.weight))
+        found = gains(self.network, stage, scales, chunk.profile or scales)
+        return before, before[stage.source].reshape(len(chunk.weight), -1).cpu().numpy(), largest, found
 
     def _weight(self, weight: Array) -> Tensor | None:
         return None if self.domain.is_bounded else torch.from_numpy(weight).to(self.network.device)
@@ -271,11 +266,11 @@ class Engine:
             self._workspaces[level] = Workspace(chunk.cells.mask.shape[1], words, self.chunk)
         return self._workspaces[level]
 
-    def _planes(self, stage: Stage, largest: Array, chunk: Chunk) -> tuple[_cut.Planes | Windows, int]:
+    def _planes(self, stage: Stage, found: Gains, largest: Array, chunk: Chunk) -> tuple[_cut.Planes | Windows, int]:
         """Return a gate's hyperplanes, or a max-gate's windows, with their tolerances, and the words of its pattern."""
         step, unit = self.network.nodes[stage.value - 1].step, self.tolerance.relative
         magnitude, constant, inherited = (
-            g.cpu().numpy() for g in (stage.magnitude * unit, stage.constant * unit, stage.inherited)
+            g.cpu().numpy() for g in (found.magnitude * unit, found.constant * unit, found.inherited)
         )
 
         def ceiling(magnitude: Array, constant: Array, inherited: Array) -> Array:
@@ -302,14 +297,14 @@ class Engine:
             at, flip, magnitude, constant, inherited, ceiling(magnitude, constant, inherited), unit
         ), count * width // 64
 
-    def _next(self, stage: Stage, chunk: Chunk, done: Cut, final_level: bool) -> Chunk:
+    def _next(self, stage: Stage, found: Gains, chunk: Chunk, done: Cut, final_level: bool) -> Chunk:
         """Return finished cells with what the following gates need at their vertices."""
         step = cast(Choice, self.network.nodes[stage.value - 1].step)
         words = _planes_of(step, done.words, self.network.shape_of(stage.value))
         cells, points, weight = _copied(done.cells), done.rows[-1].copy(), done.weight.copy()
         unit = self.tolerance.relative
-        error = np.maximum(unit * np.maximum(done.magnitude, weight) + stage.growth * done.error, done.error)
-        chunk = Chunk(cells, np.concatenate([chunk.words[done.parent], words], 1), points, weight, error, {})
+        error = unit * np.maximum(done.magnitude, weight) + found.growth * done.error
+        chunk = Chunk(cells, np.concatenate([chunk.words[done.parent], words], 1), points, weight, error, {}, found.profile)
         if final_level:
             return chunk
         rows = {v: r.copy() for v, r in done.rows.items() if v >= 0}
@@ -332,6 +327,11 @@ class Engine:
 
 def _copied(cells: _cut.Cells) -> _cut.Cells:
     return _cut.Cells(*(a.copy() for a in cells))
+
+
+def _positive(scales: Tensor) -> Tensor:
+    """Return the scales with 1 for entries that are 0 everywhere."""
+    return torch.where(scales > 0, scales, torch.ones_like(scales))
 
 
 def _wide(values: Array, width: int) -> Array:

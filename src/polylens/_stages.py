@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -18,66 +18,95 @@ from .network import Network
 from .steps import Affine, Fixed
 
 Values = dict[int, Tensor]
+Steps = dict[int, Affine]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Stage:
-    """One gate: the value that it reads, the values alive in front of it and behind it, the gains of its input.
+    """One gate: the value that it reads, and the values alive in front of it and behind it.
 
-    Every entry of a value has a `scale`, how large it can be in the domain. A unit's pre-activation is L h + c for the
-    carried values h; `magnitude` is |L| times their scales, `constant` |c| with everything that was added on the way,
-    `inherited` the length of L's rows in those scales: (units,) each. `growth` is by how much an error of the carried
-    values, in parts of their scales, can grow into one of the gate's output.
+    A pre-activation is L h + c for the carried values h. `absolute` holds the steps on the way with the magnitudes of
+    their coefficients, `squared` with their squares; `constant` |c| with everything that was added, by value.
     """
 
     value: int
     source: int
     before: tuple[int, ...]
     after: tuple[int, ...]
-    scales: Values  # of the values carried to this gate
+    absolute: Steps
+    squared: Steps
+    constant: Values
+
+
+class Gains(NamedTuple):
+    """How large a gate's input is, and what an error of the carried values becomes in it.
+
+    Of units (units,): `magnitude` is |L| times the entries' scales, `constant` is |c|, `inherited` the length of L's rows
+    in units of the entries' errors. `growth` is by how much a relative error can grow; `profile` says how large the error
+    of each entry is in parts of one number a vertex, by value behind the gate.
+    """
+
     magnitude: Tensor
     constant: Tensor
     inherited: Tensor
     growth: float
+    profile: Values
 
 
-def stages(net: Network, last: int, scale: Tensor) -> list[Stage]:
-    """Return the stages of the gates up to value `last`, for inputs of at most the given scale (1, *input_shape)."""
+def stages(net: Network, last: int) -> list[Stage]:
+    """Return the stages of the gates up to value `last`."""
     found: list[Stage] = []
     carried: tuple[int, ...] = (0,)
-    scales = {0: _positive(scale)}
     for k, node in enumerate(net.nodes[:last], 1):
         if not isinstance(node.step, Choice):
             continue
         source = node.inputs[0]
         before = tuple(sorted({*_alive(net, k, last), source}))
-        start = max(carried)
-        nothing = {v: torch.zeros_like(t) for v, t in scales.items()}
-        linear = _through(net, scales, start, before, torch.abs, constants=False)
-        constant = _through(net, nothing, start, before, torch.abs, constants=True)
-        squares = {v: t.square() for v, t in scales.items()}
-        inherited = _through(net, squares, start, (source,), torch.square, constants=False)[source].sqrt()
-        bounds = {v: _positive(linear[v] + constant[v]) for v in before}
-        growth = float((inherited / bounds[source]).max()) if inherited.numel() else 0.0
+        way = _way(net, carried, max(before))
+        absolute, squared = (
+            {i: _changed(cast(Affine, net.nodes[i - 1].step), f) for i in way} for f in (torch.abs, torch.square)
+        )
+        zeros = {v: torch.zeros(1, *net.shape_of(v), dtype=net.dtype, device=net.device) for v in carried}
+        constant = _through(net, zeros, absolute, before, constants=True)
         after = (*_alive(net, k, last), k)
-        gains = (linear[source].reshape(-1), constant[source].reshape(-1), inherited.reshape(-1))
-        found.append(Stage(k, source, before, after, scales, *gains, growth))
-        scales = {v: bounds[v] for v in after if v != k} | {k: _positive(_bounded(node.step, bounds[source]))}
+        found.append(Stage(k, source, before, after, absolute, squared, constant))
         carried = after
     return found
 
 
-def _positive(scale: Tensor) -> Tensor:
-    """Return the scales with 1 for entries that are always 0."""
-    return torch.where(scale > 0, scale, torch.ones_like(scale))
+def gains(net: Network, stage: Stage, scales: Values, profile: Values) -> Gains:
+    """Return a stage's gains where carried values have at most the given scales, and errors of the given profile.
+
+    All are of one sample (1, *shape). Errors of rounding are taken as independent: they add up as squares do.
+    """
+    linear = _through(net, scales, stage.absolute, stage.before, constants=False)
+    squares = _through(net, {v: t.square() for v, t in profile.items()}, stage.squared, (stage.source,), constants=False)
+    terms = {v: linear[v] + stage.constant[v] for v in stage.before}
+    inherited = squares[stage.source].sqrt()
+    relative = torch.where(terms[stage.source] > 0, inherited / terms[stage.source], 0.0)
+    step = cast(Choice, net.nodes[stage.value - 1].step)
+    behind = {v: terms[v] for v in stage.after if v != stage.value} | {stage.value: _stretched(step, terms[stage.source])}
+    growth = max(1.0, float(relative.max())) if relative.numel() else 1.0
+    magnitude, constant = linear[stage.source].reshape(-1), stage.constant[stage.source].reshape(-1)
+    return Gains(magnitude, constant, inherited.reshape(-1), growth, behind)
 
 
-def _bounded(step: Choice, scale: Tensor) -> Tensor:
-    """Return how large a gate's output can be for inputs of a given scale."""
+def _stretched(step: Choice, error: Tensor) -> Tensor:
+    """Return how large an error of a gate's input can be in its output."""
     if isinstance(step, MaxGate):
-        return step.apply(scale) if step.largest else -step.apply(-scale)
-    gate = cast(Gate, step)
-    return (gate.slopes.abs().amax(0) * scale + gate.intercepts.abs().amax(0)).expand(1, *scale.shape[1:])
+        return step.apply(error) if step.largest else -step.apply(-error)
+    return (cast(Gate, step).slopes.abs().amax(0) * error).expand(1, *error.shape[1:])
+
+
+def _way(net: Network, carried: tuple[int, ...], last: int) -> list[int]:
+    """Return the affine values that follow from the carried ones, up to one of them."""
+    known, way = set(carried), []
+    for k in range(max(carried) + 1, last + 1):
+        node = net.nodes[k - 1]
+        if isinstance(node.step, Affine) and known.issuperset(node.inputs):
+            known.add(k)
+            way.append(k)
+    return way
 
 
 def _alive(net: Network, gate: int, last: int) -> tuple[int, ...]:
@@ -129,14 +158,12 @@ def jumps(step: Choice) -> bool:
     return bool(((left - right).abs() > 1e-9 * (left.abs() + right.abs() + b.abs())).any())
 
 
-def _through(net: Network, values: Values, start: int, wanted: tuple[int, ...], change: Any, constants: bool) -> Values:
-    """Return the wanted values with every coefficient on the way changed: to its magnitude, or to its square."""
+def _through(net: Network, values: Values, steps: Steps, wanted: tuple[int, ...], *, constants: bool) -> Values:
+    """Return the wanted values through changed steps, with the constants that they add or without."""
     values = dict(values)
-    for k in range(start + 1, max(wanted) + 1):
-        step, inputs = net.nodes[k - 1].step, net.nodes[k - 1].inputs
-        if isinstance(step, Affine) and all(i in values for i in inputs):
-            changed, here = _changed(step, change), [values[i] for i in inputs]
-            values[k] = changed.apply(*here) if constants else changed.linear(*here)
+    for k, step in steps.items():
+        inputs = [values[i] for i in net.nodes[k - 1].inputs]
+        values[k] = step.apply(*inputs) if constants else step.linear(*inputs)
     return {v: values[v] for v in wanted}
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, final
 from ._progress import counted
 from ._types import Result, Tolerance
 from .cells import Cells
-from .domain import Domain, domain_of
+from .domain import CUTTING, Domain, domain_of
 from .errors import InputError
 from .network import Network
 from .polytope import Polytope
@@ -211,7 +211,7 @@ def _job(
     from ._tasks import Job
 
     deadline = None if time_limit is None else time.time() + time_limit
-    return Job(net, domain_of(domain), tolerance or Tolerance(), measured, limit, deadline)
+    return Job(net, domain_of(domain), tolerance or CUTTING, measured, limit, deadline)
 
 
 def _result(job: Job, record: Record, reason: str | None, seconds: float) -> RegionCount:
