@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 _FORMAT = "polylens complex 1"
+# Cuts count as nothing within the tolerance. Numbers that were computed along different ways differ by more: sums by some
+# times it, and vertices, which are quotients, by more again; slivers that somebody means are wider still.
+_ROUNDING, _COINCIDENT = 16.0, 64.0
 
 
 class Faces(NamedTuple):
@@ -145,7 +148,7 @@ class Complex(Result):
         shifts = np.cumsum([0, *(len(p.points) for p in parts)])
         ends = np.cumsum([0, *(len(p.vertex) for p in parts)])
         points, weight = (np.concatenate(a) for a in zip(*((p.points, p.weight) for p in parts), strict=True))
-        points, count, reach, where = merged(points, weight, 4.0 * tolerance.relative)
+        points, count, reach, where = merged(points, weight, _COINCIDENT * tolerance.relative)
         vertex = np.concatenate([where[p.vertex + shift] for p, shift in zip(parts, shifts[:-1], strict=True)])
         start = np.concatenate([p.start[:-1] + end for p, end in zip(parts, ends[:-1], strict=True)] + [ends[-1:]])
         facets = np.zeros((len(vertex), bits), np.uint64)
@@ -368,7 +371,7 @@ class Complex(Result):
         from ._faces import components
 
         pairs, found = self.adjacency, self.local_maps()
-        values, relative = (found.weight.numpy(), found.offset.numpy()), self.tolerance.relative
+        values, relative = (found.weight.numpy(), found.offset.numpy()), _ROUNDING * self.tolerance.relative
         # the sizes of terms are worked out for those pairs alone that may be equal at all
         most = [
             np.broadcast_to(e, v.shape) for e, v in zip(most_errors(self.network, self.domain, relative), values, strict=True)
@@ -397,7 +400,7 @@ class Complex(Result):
         """
         u, apart = self._coordinates(x, coordinates)
         found = np.full(len(u), -1)
-        within = np.flatnonzero(inside(self.domain, u, 4.0 * self.tolerance.relative) & ~apart)
+        within = np.flatnonzero(inside(self.domain, u, 4.0 * _ROUNDING * self.tolerance.relative) & ~apart)
         if len(within):
             found[within] = self._lookup(u[within])
         return found
@@ -418,7 +421,7 @@ class Complex(Result):
 
     @cached_property
     def _lookup(self) -> Lookup:
-        return Lookup.of(self.network, self.domain, self.tolerance.relative, self.words, self.middles, self._sums)
+        return Lookup.of(self.network, self.domain, _ROUNDING * self.tolerance.relative, self.words, self.middles, self._sums)
 
     # -- the whole
 
@@ -498,7 +501,7 @@ def subdivide(net: Network, domain: Domain | Polytope, *, tolerance: Tolerance |
         net: a piecewise-linear network.
         domain: where to look; a `Polytope` is looked at in its own coordinates.
         tolerance: below which part of its terms a pre-activation counts as zero, and of the domain's size a distance of
-            two vertices (four times it).
+            two vertices (64 times it).
         n_jobs: as for `iter_cells`; the numbers of the cells depend on it.
 
     Raises:
