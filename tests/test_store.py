@@ -30,7 +30,7 @@ from polylens import Box, Network, Segment, Store, WholeSpace, count_regions, de
 from polylens._types import Tolerance
 from polylens.errors import FileError, InputError
 from polylens.steps import Linear
-from test_counting import CASES, random_network, unit_box
+from test_counting import CASES, children, random_network, unit_box
 
 NET, BOX = random_network((3, 12, 10, 1)), unit_box(3)
 
@@ -196,7 +196,7 @@ def other_weights() -> Network:
 OTHERS: dict[str, Callable[[Path], object]] = {
     "network": lambda path: count_regions(other_weights(), BOX, store=path),
     "domain": lambda path: count_regions(NET, Box([-1.0] * 3, [1.0, 1.0, 1.0 + 2.0**-40]), store=path),
-    "tolerance 4096.0 for 8192.0": lambda path: count_regions(NET, BOX, tolerance=Tolerance(8192.0), store=path),
+    r"tolerance \d+\.0 for 12345\.0": lambda path: count_regions(NET, BOX, tolerance=Tolerance(12345.0), store=path),
 }
 
 
@@ -488,6 +488,25 @@ def test_threads_that_are_killed_lose_and_double_nothing(
 @pytest.mark.parametrize("group", [False, True])
 def test_processes_that_are_killed_lose_and_double_nothing(group: bool, tmp_path: Path, clean: dict[str, Any]) -> None:
     killed_and_resumed(tmp_path / "store", SMALL, clean, "loky", group, 2, seed=int(group))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").exists(), reason="there is no list of processes to look them up in")
+def test_workers_do_not_outlive_a_run_that_was_killed(tmp_path: Path) -> None:
+    run = begun(tmp_path / "store", LARGE, "loky")
+    try:
+        while not partitions(tmp_path / "store") and run.poll() is None:
+            time.sleep(0.01)
+        workers = children(run.pid)
+    finally:
+        run.kill()
+        run.wait()
+    assert workers
+    deadline = time.monotonic() + 30
+    while any(Path("/proc", str(w)).exists() for w in workers) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert [w for w in workers if Path("/proc", str(w)).exists()] == []
+    assert not list((tmp_path / "store").glob(".*"))
 
 
 @pytest.mark.slow

@@ -166,17 +166,31 @@ def _in_processes(work: Callable[[Task], Iterator[R]], todo: list[Task], job: Jo
                 batch.close()
 
 
+_running: set[int] = set()  # threads of a worker that are at work
+
+
 def _listed(work: Callable[[Task], Iterator[R]], task: Task, parent: int) -> list[R]:
     _parent_of(os.getpid())
-    items = list(work(task))
-    if is_orphan(parent):
-        os._exit(1)
-    return items
+    _running.add(threading.get_ident())
+    try:
+        return [] if is_orphan(parent) else list(work(task))
+    finally:
+        _running.discard(threading.get_ident())
 
 
 @functools.cache
 def _parent_of(process: int) -> int:
-    return os.getppid()
+    """Return the parent that a worker has had from its first task on; from then on it does not outlive it for long."""
+    parent = os.getppid()
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    return parent
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent has gone and its own tasks have seen that, which would wait for others in vain."""
+    while os.getppid() == parent or _running:
+        time.sleep(0.2)
+    os._exit(1)
 
 
 def is_orphan(parent: int) -> bool:
