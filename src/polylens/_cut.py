@@ -628,6 +628,14 @@ def interpolate(rows, pool, first, last):
 
 
 @compiled
+def widest(rows, out):
+    """Raise `out` to the largest magnitude in every column."""
+    for v in range(len(rows)):
+        for c in range(rows.shape[1]):
+            out[c] = max(out[c], abs(rows[v, c]))
+
+
+@compiled
 def sizes(rows, inverse, out):
     """Raise `out` to the largest entry of every row, each in parts of its own scale."""
     for v in range(len(rows)):

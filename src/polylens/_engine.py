@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
@@ -45,6 +45,10 @@ class Chunk:
     error: Array
     carried: dict[int, Array]
     profile: Values = field(default_factory=dict)  # of the errors of carried values; `error` is theirs in parts of it
+
+    def kept(self) -> Chunk:
+        """Return the chunk with carried values of its own: they are views into a sweep that has not gone on."""
+        return replace(self, carried={v: rows.copy() for v, rows in self.carried.items()})
 
 
 @dataclass(eq=False, slots=True)
@@ -193,7 +197,10 @@ class Engine:
     # -- one gate
 
     def children(self, level: int, chunk: Chunk) -> Iterator[Chunk]:
-        """Yield the cells that one gate cuts a chunk into; the last gate's are counted where that is all that is asked."""
+        """Yield the cells that one gate cuts a chunk into; the last gate's are counted where that is all that is asked.
+
+        Carried values are views that hold until the next chunk is asked for.
+        """
         stage, final_level = self.levels[level], level == len(self.levels) - 1
         before, z, largest, found = self._before(stage, chunk)
         rows = {-1: chunk.points}
@@ -247,7 +254,7 @@ class Engine:
     def _before(self, stage: Stage, chunk: Chunk) -> tuple[Values, Array, Array, Gains]:
         """Return the values in front of a gate at a chunk's vertices and the gate's input, with sizes and gains."""
         carried = {v: self._tensor(v, rows) for v, rows in chunk.carried.items()}
-        scales = {v: _positive(t.abs().amax(0, keepdim=True)) for v, t in carried.items()}
+        scales = {v: self._tensor(v, _scale(rows)[None]) for v, rows in chunk.carried.items()}
         largest = np.zeros(len(chunk.weight))
         for v, rows in chunk.carried.items():
             _cut.sizes(rows, (1.0 / scales[v]).reshape(-1).cpu().numpy(), largest)
@@ -307,7 +314,7 @@ class Engine:
         chunk = Chunk(cells, np.concatenate([chunk.words[done.parent], words], 1), points, weight, error, {}, found.profile)
         if final_level:
             return chunk
-        rows = {v: r.copy() for v, r in done.rows.items() if v >= 0}
+        rows = {v: r for v, r in done.rows.items() if v >= 0}
         pieces = None
         if jumps(step):
             rows = _unshared(chunk, rows)
@@ -329,9 +336,12 @@ def _copied(cells: _cut.Cells) -> _cut.Cells:
     return _cut.Cells(*(a.copy() for a in cells))
 
 
-def _positive(scales: Tensor) -> Tensor:
-    """Return the scales with 1 for entries that are 0 everywhere."""
-    return torch.where(scales > 0, scales, torch.ones_like(scales))
+def _scale(rows: Array) -> Array:
+    """Return how large the entries of each column are, 1 where they are all 0."""
+    found = np.zeros(rows.shape[1])
+    _cut.widest(rows, found)
+    found[found == 0.0] = 1.0
+    return found
 
 
 def _wide(values: Array, width: int) -> Array:

@@ -33,7 +33,7 @@ from .errors import InputError
 from .network import Network
 
 R = TypeVar("R")
-_PARTS = 128  # enough tasks to share out evenly, few enough to keep chunks full
+_PARTS = 32  # enough tasks to share out evenly, few enough to keep chunks full
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -68,7 +68,7 @@ def _first_cells(engine: Engine, parts: int) -> tuple[int, list[Chunk]]:
         chunks = finer
         if sum(len(c.words) for c in chunks) >= parts or level == len(engine.levels) - 1:
             break
-        chunks = [child for chunk in chunks for child in engine.children(level, chunk)]
+        chunks = [child.kept() for chunk in chunks for child in engine.children(level, chunk)]
         level += 1
     return level, chunks
 
