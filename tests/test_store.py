@@ -392,6 +392,17 @@ def test_what_dead_processes_left_is_deleted_and_what_living_ones_write_is_not(s
     assert living.exists()
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no list of processes to look them up in")
+def test_what_the_dead_left_is_deleted_even_when_nobody_has_waited_for_them(store: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    assert os.waitid(os.P_PID, gone.pid, os.WEXITED | os.WNOWAIT)  # it has ended and is still in the list
+    left = store / f".part-00000.parquet.{gone.pid}-0123abcd.part"
+    left.write_bytes(b"PAR1")
+    count_regions(NET, BOX, store=store)
+    gone.wait()
+    assert not left.exists()
+
+
 def test_a_run_that_was_killed_before_its_manifest_was_there_is_begun_anew(tmp_path: Path) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()

@@ -108,6 +108,8 @@ def _alive(process: int) -> bool:
         return False
     except PermissionError:
         return True
+    with contextlib.suppress(OSError):  # where there is no /proc, it counts as alive
+        return " Z " not in Path("/proc", str(process), "stat").read_text().rpartition(")")[2]  # dead, if nobody buried it
     return True
 
 
