@@ -17,8 +17,8 @@ PACKAGE = ROOT / "src" / "polylens"
 
 # An import points to a lower layer only; modules of one layer are peers. A folder is one module.
 LAYERS: tuple[set[str], ...] = (
-    {"_cut", "errors", "_progress", "_types"},
-    {"_barrier", "_certify", "_check", "_cut_max", "_faces", "_files", "_hull", "_lp", "_measure", "_raster", "_walk"},
+    {"_frames", "errors", "_progress", "_types"},
+    {"_barrier", "_certify", "_check", "_cut", "_cut_max", "_faces", "_files", "_hull", "_lp", "_measure", "_raster", "_walk"},
     {"_workspace", "affine", "pattern", "polytope", "steps"},
     {"cells", "gates", "geometry", "store"},
     {"_flat", "domain", "smooth"},
@@ -68,7 +68,7 @@ DOORS: dict[str, set[str]] = {
     "tqdm": {"_progress"},
     "highspy": {"_lp"},
     "scipy": {"_hull"},
-    "numba": {"_cut"},
+    "numba": {"_frames"},
     "pyarrow": {"_partitions", "store"},
     "joblib": {"_tasks"},
     "threadpoolctl": {"_tasks"},

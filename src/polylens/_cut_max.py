@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._cut import (
+from ._frames import (
     ARENA_FULL,
     BITS_FULL,
     CELL,

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import _cut
+from . import _cut, _frames
 from ._cut_max import Windows
 from ._stages import Gains, Stage, Values, advance, gains, gated, jumps, padded, stages, words_of
 from ._types import Tolerance
@@ -38,7 +38,7 @@ _BYTES = 1 << 25  # that the carried values of a chunk may take
 class Chunk:
     """Cells on their way: incidences, words so far, and at the vertices coordinates, weight, error and carried values."""
 
-    cells: _cut.Cells
+    cells: _frames.Cells
     words: Array
     points: Array
     weight: Array
@@ -118,9 +118,8 @@ class Engine:
 
     def run(self) -> Iterator[Cells]:
         """Yield all cells, some thousand at a time."""
-        with torch.no_grad():
-            for chunk in self.first():
-                yield from self.descend(0, chunk)
+        for chunk in self.first():
+            yield from self.descend(0, chunk)
 
     def descend(self, level: int, chunk: Chunk) -> Iterator[Cells]:
         """Yield the cells that a chunk in front of the given gate falls into."""
@@ -152,7 +151,7 @@ class Engine:
         mask = np.zeros((len(start.vertex), bits), np.uint64)
         for column in start.facets.T:
             mask[np.arange(len(column)), column // 64] |= np.uint64(1) << (column % 64).astype(np.uint64)
-        cells = _cut.Cells(start.start.astype(np.int64), start.vertex.astype(np.int32), mask)
+        cells = _frames.Cells(start.start.astype(np.int64), start.vertex.astype(np.int32), mask)
         count = len(start.weight)
         words = np.zeros((len(start.start) - 1, 0), np.uint64)
         chunk = Chunk(cells, words, start.points.astype(float), start.weight.astype(float), np.zeros(count), {})
@@ -251,13 +250,14 @@ class Engine:
             own = (done.rows[-1].copy(), done.weight.copy(), done.error.copy())
             yield Chunk(_copied(done.cells), chunk.words[done.parent], *own, carried, chunk.profile)
 
+    @torch.no_grad()
     def _before(self, stage: Stage, chunk: Chunk) -> tuple[Values, Array, Array, Gains]:
         """Return the values in front of a gate at a chunk's vertices and the gate's input, with sizes and gains."""
         carried = {v: self._tensor(v, rows) for v, rows in chunk.carried.items()}
         scales = {v: self._tensor(v, _scale(rows)[None]) for v, rows in chunk.carried.items()}
         largest = np.zeros(len(chunk.weight))
         for v, rows in chunk.carried.items():
-            _cut.sizes(rows, (1.0 / scales[v]).reshape(-1).cpu().numpy(), largest)
+            _frames.sizes(rows, (1.0 / scales[v]).reshape(-1).cpu().numpy(), largest)
         before = advance(self.network, carried, max(carried), stage.before, self._weight(chunk.weight))
         found = gains(self.network, stage, scales, chunk.profile or scales)
         return before, before[stage.source].reshape(len(chunk.weight), -1).cpu().numpy(), largest, found
@@ -304,6 +304,7 @@ class Engine:
             at, flip, magnitude, constant, inherited, ceiling(magnitude, constant, inherited), unit
         ), count * width // 64
 
+    @torch.no_grad()
     def _next(self, stage: Stage, found: Gains, chunk: Chunk, done: Cut, final_level: bool) -> Chunk:
         """Return finished cells with what the following gates need at their vertices."""
         step = cast(Choice, self.network.nodes[stage.value - 1].step)
@@ -332,14 +333,14 @@ class Engine:
         return pieces.repeat_interleave(torch.from_numpy(repeats), 0).to(self.network.device)
 
 
-def _copied(cells: _cut.Cells) -> _cut.Cells:
-    return _cut.Cells(*(a.copy() for a in cells))
+def _copied(cells: _frames.Cells) -> _frames.Cells:
+    return _frames.Cells(*(a.copy() for a in cells))
 
 
 def _scale(rows: Array) -> Array:
     """Return how large the entries of each column are, 1 where they are all 0."""
     found = np.zeros(rows.shape[1])
-    _cut.widest(rows, found)
+    _frames.widest(rows, found)
     found[found == 0.0] = 1.0
     return found
 

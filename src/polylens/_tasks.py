@@ -24,8 +24,8 @@ import numpy as np
 import threadpoolctl
 import torch
 
-from ._cut import Cells as Incidences
 from ._engine import Chunk, Engine, Record
+from ._frames import Cells as Incidences
 from ._types import Tolerance
 from .cells import Cells
 from .domain import Domain

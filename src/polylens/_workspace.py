@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import _cut
+from . import _cut, _frames
 from ._cut_max import Windows, classify_max, cut_max
 
 Array = np.ndarray[Any, Any]
@@ -30,7 +30,7 @@ class Sweep(NamedTuple):
     negative, `reserved` keeps lower facets for the domain.
     """
 
-    cells: _cut.Cells
+    cells: _frames.Cells
     z: Array
     planes: _cut.Planes | Windows
     magnitude: Array
@@ -47,7 +47,7 @@ class Sweep(NamedTuple):
 class Cut(NamedTuple):
     """Finished cells of a sweep: their incidences, words and parents, and the pool; views that hold until the next ones."""
 
-    cells: _cut.Cells
+    cells: _frames.Cells
     words: Array
     parent: Array
     magnitude: Array
@@ -73,11 +73,11 @@ class Workspace:
     def _new_pool(self, room: int) -> None:
         self.room = room
         slots = 1 << (2 * room - 1).bit_length()
-        self.table = _cut.Table(*(np.zeros(slots, t) for t in (np.int64, np.int64, np.int32, np.int64)))
+        self.table = _frames.Table(*(np.zeros(slots, t) for t in (np.int64, np.int64, np.int32, np.int64)))
 
     def _new_frames(self, vertices: int, columns: int, values: int) -> None:
         self.frames = tuple(
-            _cut.Frame(
+            _frames.Frame(
                 np.zeros(2, np.int64),
                 np.zeros(vertices, np.int32),
                 np.zeros((vertices, self.bits), np.uint64),
@@ -90,10 +90,10 @@ class Workspace:
         )
         sizes = (3, *(vertices,) * 2, *(vertices,) * 3, *(8 * vertices,) * 4)
         kinds = ("i8", "f8", "f8", "i8", "i8", "u8", "i8", "i8", "f8", "i8")
-        self.pairs = _cut.Pairs(*(np.zeros(n, k) for n, k in zip(sizes, kinds, strict=True)))
+        self.pairs = _frames.Pairs(*(np.zeros(n, k) for n, k in zip(sizes, kinds, strict=True)))
 
-    def _arena(self, depth: int, vertices: int, columns: int, values: int) -> _cut.Arena:
-        return _cut.Arena(
+    def _arena(self, depth: int, vertices: int, columns: int, values: int) -> _frames.Arena:
+        return _frames.Arena(
             np.zeros((depth, 3), np.int64),
             np.zeros((depth, 3), np.int64),
             np.zeros(vertices, np.int32),
@@ -103,8 +103,8 @@ class Workspace:
             np.zeros((depth, self.words), np.uint64),
         )
 
-    def _out(self, cells: int, incidences: int) -> _cut.Out:
-        return _cut.Out(
+    def _out(self, cells: int, incidences: int) -> _frames.Out:
+        return _frames.Out(
             np.zeros(cells + 1, np.int64),
             np.zeros(incidences, np.int32),
             np.zeros((incidences, self.bits), np.uint64),
@@ -116,12 +116,12 @@ class Workspace:
 
     def _grow(self, status: int) -> None:
         frame, arena = self.frames[0], self.arena
-        if status == _cut.FRAME_FULL:
+        if status == _frames.FRAME_FULL:
             self._new_frames(2 * len(frame.vertex), 2 * len(frame.column), 4 * len(frame.value))
-        elif status == _cut.ARENA_FULL:
+        elif status == _frames.ARENA_FULL:
             sizes = (len(arena.size), len(arena.vertex), len(arena.column), len(arena.value))
             self.arena = _filled(self._arena(*(2 * n for n in sizes)), arena)
-        elif status == _cut.BITS_FULL:
+        elif status == _frames.BITS_FULL:
             self.bits += 1
             self._new_frames(len(frame.vertex), len(frame.column), len(frame.value))
             sizes = (len(arena.size), len(arena.vertex), len(arena.column), len(arena.value))
@@ -133,7 +133,7 @@ class Workspace:
     def sweep(self, job: Sweep, tally: Tally) -> Iterator[Cut]:
         """Yield the finished cells of a chunk, a bounded number at a time; cells that are only counted go to the tally."""
         initial, state, options = len(job.z), np.zeros(7, np.int64), np.zeros(6, np.int64)
-        state[_cut.POOL] = floor = initial
+        state[_frames.POOL] = floor = initial
         options[:] = job.counting, job.clipping, 0, job.first_bit, job.reserved, 0
         cells = self._fitted(job.cells)
         pool, rows = self._pool(job)
@@ -143,56 +143,56 @@ class Workspace:
             work = (job.planes, *signs, pool, initial, self.table, self.pairs, self.frames, self.arena, self.out, options)
             kernel = cut_max if isinstance(job.planes, Windows) else _cut.cut
             status = kernel(cells, job.z, *work, tally.slack, state)
-            if status in (_cut.FRAME_FULL, _cut.ARENA_FULL, _cut.BITS_FULL):
+            if status in (_frames.FRAME_FULL, _frames.ARENA_FULL, _frames.BITS_FULL):
                 self._grow(status)
                 cells = self._fitted(job.cells)
                 continue
-            top = int(state[_cut.POOL])
+            top = int(state[_frames.POOL])
             for array in rows.values():
-                _cut.interpolate(array, pool, floor, top)
-            if state[_cut.OUT]:
+                _frames.interpolate(array, pool, floor, top)
+            if state[_frames.OUT]:
                 yield self._finished(state, pool, rows)
-            if status == _cut.DONE:
+            if status == _frames.DONE:
                 break
-            if status == _cut.OUT_FULL and not state[_cut.OUT]:
+            if status == _frames.OUT_FULL and not state[_frames.OUT]:
                 self.out = self._out(len(self.out.parent), 2 * len(self.out.vertex))
-            state[_cut.OUT] = state[_cut.INCIDENCES] = 0
+            state[_frames.OUT] = state[_frames.INCIDENCES] = 0
             floor = self._compact(initial, state, pool, rows)
             self._new_round(options)
             if 2 * (floor - initial) > self.room:
                 self._new_pool(2 * self.room)
                 pool, rows = self._larger(pool, rows, initial)
                 self._new_round(options)
-        tally.count += int(state[_cut.COUNT])
-        tally.fragile += int(state[_cut.FRAGILE])
+        tally.count += int(state[_frames.COUNT])
+        tally.fragile += int(state[_frames.FRAGILE])
 
     def _new_round(self, options: Array) -> None:
         self.round += 1
-        options[_cut.SHARING] = 0 if options[_cut.COUNTING] else self.round
+        options[_frames.SHARING] = 0 if options[_frames.COUNTING] else self.round
 
-    def _fitted(self, cells: _cut.Cells) -> _cut.Cells:
+    def _fitted(self, cells: _frames.Cells) -> _frames.Cells:
         """Return the cells with facets in as many words as the workspace has."""
         if cells.mask.shape[1] > self.bits:
             self.bits = cells.mask.shape[1] - 1
-            self._grow(_cut.BITS_FULL)
+            self._grow(_frames.BITS_FULL)
         if cells.mask.shape[1] == self.bits:
             return cells
         mask = np.zeros((len(cells.mask), self.bits), np.uint64)
         mask[:, : cells.mask.shape[1]] = cells.mask
         return cells._replace(mask=mask)
 
-    def _pool(self, job: Sweep) -> tuple[_cut.Pool, dict[int, Array]]:
+    def _pool(self, job: Sweep) -> tuple[_frames.Pool, dict[int, Array]]:
         count = len(job.z) + self.room
         own = [_room(v, count) for v in (job.magnitude, job.weight, job.error)]
         ends = [np.empty(count, np.int32) for _ in range(2)]
-        pool = _cut.Pool(own[0], own[1], own[2], ends[0], ends[1], np.empty(count), np.empty(count, np.int64))
+        pool = _frames.Pool(own[0], own[1], own[2], ends[0], ends[1], np.empty(count), np.empty(count, np.int64))
         return pool, {k: _room(v, count) for k, v in job.rows.items()}
 
-    def _larger(self, pool: _cut.Pool, rows: dict[int, Array], initial: int) -> tuple[_cut.Pool, dict[int, Array]]:
+    def _larger(self, pool: _frames.Pool, rows: dict[int, Array], initial: int) -> tuple[_frames.Pool, dict[int, Array]]:
         count = initial + self.room
-        return _cut.Pool(*(_room(v, count) for v in pool)), {k: _room(v, count) for k, v in rows.items()}
+        return _frames.Pool(*(_room(v, count) for v in pool)), {k: _room(v, count) for k, v in rows.items()}
 
-    def _classify(self, job: Sweep, pool: _cut.Pool, tally: Tally, state: Array) -> tuple[Array, ...]:
+    def _classify(self, job: Sweep, pool: _frames.Pool, tally: Tally, state: Array) -> tuple[Array, ...]:
         if isinstance(job.planes, Windows):
             windows, candidates = job.planes.table.shape
             leading = np.empty((len(job.z), windows, -(-candidates // 64)), np.uint64)
@@ -203,23 +203,23 @@ class Workspace:
         _cut.classify(job.z, job.planes, pool, 0, len(job.z), positive, negative, tally.slack, state)
         return positive, negative
 
-    def _finished(self, state: Array, pool: _cut.Pool, rows: dict[int, Array]) -> Cut:
-        count, incidences, top = (int(state[i]) for i in (_cut.OUT, _cut.INCIDENCES, _cut.POOL))
+    def _finished(self, state: Array, pool: _frames.Pool, rows: dict[int, Array]) -> Cut:
+        count, incidences, top = (int(state[i]) for i in (_frames.OUT, _frames.INCIDENCES, _frames.POOL))
         out = self.out
-        cells = _cut.Cells(out.start[: count + 1], out.vertex[:incidences], out.mask[:incidences])
+        cells = _frames.Cells(out.start[: count + 1], out.vertex[:incidences], out.mask[:incidences])
         own = (pool.magnitude[:top], pool.weight[:top], pool.error[:top])
         return Cut(cells, out.words[:count], out.parent[:count], *own, {k: v[:top] for k, v in rows.items()})
 
-    def _compact(self, initial: int, state: Array, pool: _cut.Pool, rows: dict[int, Array]) -> int:
+    def _compact(self, initial: int, state: Array, pool: _frames.Pool, rows: dict[int, Array]) -> int:
         """Forget the new vertices that no frame on the stack uses; return how many are left in all."""
-        depth, top = int(state[_cut.DEPTH]), int(state[_cut.POOL])
+        depth, top = int(state[_frames.DEPTH]), int(state[_frames.POOL])
         held = int(self.arena.offset[depth - 1, 0] + self.arena.size[depth - 1, 0]) if depth else 0
         place = np.empty(top, np.int32)
-        floor = int(_cut.renumber(self.arena.vertex, held, initial, top, place))
+        floor = int(_frames.renumber(self.arena.vertex, held, initial, top, place))
         kept = np.flatnonzero(place[initial:] >= 0) + initial
         for array in (*rows.values(), pool.magnitude, pool.weight, pool.error):
             array[initial:floor] = array[kept]
-        state[_cut.POOL] = floor
+        state[_frames.POOL] = floor
         return floor
 
 

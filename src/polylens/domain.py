@@ -21,7 +21,6 @@ from .errors import GeometryError, InputError, ShapeError
 from .geometry import AffineHull, affine_hull, bounding_box, is_bounded, volume
 from .polytope import Polytope
 
-
 # What counts as zero when cells are cut: some hundred roundings of a pre-activation's terms. ACAS Xu networks have cells at
 # 2e-13 of them; degenerate networks keep theirs apart by decades.
 CUTTING = Tolerance(256.0)

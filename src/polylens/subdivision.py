@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from ._tasks import Job
 
 
+_AFFORDABLE_DIM = 5  # up to which cells are measured when nobody asks for their volumes
+
+
 def iter_cells(
     net: Network, domain: Domain | Polytope, *, tolerance: Tolerance | None = None, n_jobs: int = 1
 ) -> Iterator[Cells]:
@@ -36,7 +39,7 @@ def iter_cells(
         net: a piecewise-linear network.
         domain: where to look; a `Polytope` is looked at in its own coordinates.
         tolerance: below which part of its terms a pre-activation counts as zero: a hyperplane that cuts off less than
-            that from a cell only touches it.
+            that from a cell only touches it. 256 roundings of the terms when None.
         n_jobs: 1 for one thread; otherwise as many threads (all cores for -1), or processes under the backend that the
             caller has configured for joblib. The cells are the same, in another order.
 
@@ -144,7 +147,8 @@ def count_regions(
         tolerance: as for `iter_cells`.
         limit: stop when so many regions are found, give or take a chunk of some thousand.
         time_limit: stop after so many seconds.
-        volumes: measure the cells' volumes too; with a limit they are always measured, to say what is covered.
+        volumes: measure the cells' volumes too. With a limit they are measured anyway up to five dimensions, to say what is
+            covered; beyond, a cell's volume costs a hundred times its count.
         n_jobs: as for `iter_cells`.
         store: a directory that keeps every cell in Parquet partitions; a run that was killed is taken up again by the
             same call. See `open_store`.
@@ -168,8 +172,9 @@ def count_regions(
         if value is not None and not value > 0:
             raise InputError(f"{name}: expected a positive number, or None for no limit; got {value!r}")
     begin = time.perf_counter()
-    measured = volumes or limit is not None or time_limit is not None or store is not None
-    job = _job(net, domain, tolerance, measured, limit, time_limit)
+    place, limited = domain_of(domain), limit is not None or time_limit is not None
+    measured = volumes or store is not None or (limited and place.dim <= _AFFORDABLE_DIM)
+    job = _job(net, place, tolerance, measured, limit, time_limit)
     within = _Budget(limit, None if time_limit is None else begin + time_limit)
     if store is None:
         records = job.records(n_jobs)
