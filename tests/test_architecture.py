@@ -17,10 +17,10 @@ PACKAGE = ROOT / "src" / "polylens"
 
 # An import points to a lower layer only; modules of one layer are peers. A folder is one module.
 LAYERS: tuple[set[str], ...] = (
-    {"_frames", "errors", "_progress", "_types"},
-    {"_barrier", "_certify", "_check", "_cut", "_cut_max", "_faces", "_files", "_hull", "_lp", "_measure", "_raster", "_walk"},
-    {"_workspace", "affine", "pattern", "polytope", "steps"},
-    {"cells", "gates", "geometry", "store"},
+    {"_kernels", "errors", "_progress", "_types"},
+    {"_barrier", "_certify", "_check", "_faces", "_files", "_frames", "_hull", "_lp", "_measure", "_raster", "_walk"},
+    {"_cut", "_cut_max", "affine", "pattern", "polytope", "steps"},
+    {"_workspace", "cells", "gates", "geometry", "store"},
     {"_flat", "domain", "smooth"},
     {"_saved", "_verdicts", "network"},
     {"_decide", "_rounding", "_stages", "local"},
@@ -68,7 +68,7 @@ DOORS: dict[str, set[str]] = {
     "tqdm": {"_progress"},
     "highspy": {"_lp"},
     "scipy": {"_hull"},
-    "numba": {"_frames"},
+    "numba": {"_kernels"},
     "pyarrow": {"_partitions", "store"},
     "joblib": {"_tasks"},
     "threadpoolctl": {"_tasks"},

@@ -24,7 +24,6 @@ from ._frames import (
     POOL,
     POOL_FULL,
     columns,
-    compiled,
     emit,
     find_edges,
     has_room,
@@ -36,6 +35,7 @@ from ._frames import (
     tolerance_at,
     vertices,
 )
+from ._kernels import compiled
 
 Array = np.ndarray[Any, Any]
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._frames import compiled
+from ._kernels import compiled
 
 Array = np.ndarray[Any, Any]
 _ROOM = 1 << 18  # faces that are written before they are made unique

@@ -10,13 +10,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+
+from ._kernels import compiled
 
 Array = np.ndarray[Any, Any]
-
-# Values are finite. Without numba's reference counts (no function here allocates) the kernel is five times as fast.
-_OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False, "error_model": "numpy", "fastmath": {"nnan", "nsz"}}
-compiled = njit(**_OPTIONS)
 
 # entries of `state`
 CELL, DEPTH, POOL, OUT, INCIDENCES, COUNT, FRAGILE = range(7)

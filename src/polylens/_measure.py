@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ._frames import compiled
+from ._kernels import compiled
 
 Array = np.ndarray[Any, Any]
 _NONE, _ONE = np.uint64(0), np.uint64(1)
