@@ -1,4 +1,4 @@
-"""Claim: regions are counted and made by the million a second, in a small multiple of the network at their vertices alone.
+"""Claim: regions are counted by the million a second, and in deep networks in a small multiple of the network alone.
 
 Counts of the four random networks are asserted. The bare pass evaluates, in the same dtype and chunks, the layers in front of
 each gate at as many points as the run had vertices there: what remains of the time is the cutting.
@@ -133,7 +133,12 @@ def main() -> None:
     for name, net, domain, known in cases():
         figures[name] = measure(net, domain, known)
         print(f"{name}: {figures[name]}", flush=True)
-    report("subdivision", cases=figures)
+    fastest = max(figures.values(), key=lambda case: max(case["regions_per_s"], case["regions_per_s_2_jobs"]))
+    rate = max(fastest["regions_per_s"], fastest["regions_per_s_2_jobs"])
+    made = max(case["complex_regions_per_s"] for case in figures.values())
+    planes = [f"{name}: {c['regions']:,} regions in {c['counting_s']:.2g} s" for name, c in figures.items() if "MNIST" in name]
+    headline = "; ".join([f"up to {rate / 1e6:.2g} million counted and {made / 1e6:.2g} million made a second", *planes])
+    report("subdivision", headline=headline, cases=figures)
 
 
 if __name__ == "__main__":
