@@ -60,8 +60,8 @@ def main() -> None:
     one, two = runs[len(WIDTHS) - 1], runs[-1]
     speedup = round(one["seconds"] / two["seconds"], 2) if two["seconds"] else None
     headline = (
-        f"{one['regions']:,} regions: {one['above_baseline_mb']:.0f} MB above the baseline ({two['above_baseline_mb']:.0f} MB in"
-        f" two threads, which take {one['seconds']:.3g} / {two['seconds']:.3g} = {speedup} times less time)"
+        f"{one['regions']:,} regions: {one['above_baseline_mb']:.0f} MB above the baseline ({two['above_baseline_mb']:.0f} MB"
+        f" in two threads, which take {one['seconds']:.3g} / {two['seconds']:.3g} = {speedup} times less time)"
     )
     report("memory", headline=headline, runs=runs, worst_mb=worst, under_one_gib=worst < 1024, two_threads_speedup=speedup)
 

@@ -6,6 +6,7 @@ each gate at as many points as the run had vertices there: what remains of the t
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -28,7 +29,7 @@ JOBS = 2
 def random_network(*widths: int) -> Network:
     """Return a ReLU network with PyTorch's initialisation from seed 0."""
     torch.manual_seed(0)
-    layers = [[nn.Linear(a, b), nn.ReLU()] for a, b in zip(widths[:-1], widths[1:], strict=True)]
+    layers = [[nn.Linear(a, b), nn.ReLU()] for a, b in itertools.pairwise(widths)]
     return load(nn.Sequential(*[m for pair in layers for m in pair][:-1])).double()
 
 
