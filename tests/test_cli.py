@@ -15,7 +15,20 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from polylens import Polytope, facets, load, nearest_boundary, region
+from polylens import (
+    Box,
+    Plane,
+    Polytope,
+    Segment,
+    WholeSpace,
+    count_regions,
+    facets,
+    load,
+    nearest_boundary,
+    open_store,
+    region,
+    subdivide,
+)
 from polylens.cli import main
 from polylens.geometry import chebyshev_ball
 from polylens.zoo import digits_data
@@ -282,3 +295,154 @@ def test_region_refuses_several_inputs_and_points_outside_the_box(
         assert out == ""
         assert words in err
         assert err.count("\n") == 1
+
+
+# -- the regions of a domain
+
+
+@pytest.fixture(scope="module")
+def flat(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network of two inputs with a unit that is there twice and one that does nothing, and points for domains."""
+    folder = tmp_path_factory.mktemp("flat")
+    first = np.concatenate([RANDOM.normal(size=(7, 2)), np.zeros((1, 2))])
+    first[6] = 2 * first[5]
+    bias = np.concatenate([0.3 * RANDOM.normal(size=5), np.zeros(2), [-1.0]])
+    second = RANDOM.normal(size=(5, 8))
+    np.savez(folder / "net.npz", W1=first, b1=bias, W2=second, b2=np.zeros(5), W3=RANDOM.normal(size=(3, 5)))
+    np.save(folder / "three.npy", np.array([[0.0, 0.0], [1.0, 0.5], [-0.5, 1.0]]))
+    np.save(folder / "two.npy", np.array([[-1.0, -1.0], [1.0, 0.7]]))
+    np.save(folder / "low.npy", np.array([-1.0, -2.0]))
+    np.save(folder / "solid.npy", RANDOM.random((3, 16)))
+    return folder
+
+
+def counted(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, object]:
+    code = main(["regions", *map(str, arguments), "--json"])
+    out, err = capsys.readouterr()
+    assert (code, err) == (0, "")
+    return dict(json.loads(out))
+
+
+def test_regions_says_what_the_library_says(flat: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    net = load(flat / "net.npz")
+    low, three, two = (np.load(flat / name) for name in ("low.npy", "three.npy", "two.npy"))
+    for domain, options in (
+        (Box([-1.0, -1.0], [1.0, 1.0]), ["--box", "-1e0", "1"]),
+        (Box(low, [1.0, 1.0]), ["--box", flat / "low.npy", "1"]),
+        (Plane.through(*three), ["--plane", flat / "three.npy"]),
+        (Segment(*two), ["--segment", flat / "two.npy"]),
+    ):
+        found = counted(capsys, flat / "net.npz", *options)
+        expected = count_regions(net, domain).to_dict()
+        changing = {"seconds", "volume"}
+        assert {k: v for k, v in found.items() if k in expected.keys() - changing} == {
+            k: v for k, v in expected.items() if k not in changing
+        }
+        assert found["complete"] is True
+        assert found["volume"] == pytest.approx(found["domain_volume"], rel=1e-9)
+        assert list(found["per_layer"].values())[-1] == found["regions"]  # type: ignore[attr-defined]
+
+
+def test_regions_merges_neighbours_and_draws(flat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = subdivide(load(flat / "net.npz"), Box([-2.0, -2.0], [2.0, 2.0]))
+    for name, start in (("a.png", b"\x89PNG"), ("a.pdf", b"%PDF")):
+        found = counted(capsys, flat / "net.npz", "--box", -2, 2, "--linear", "--plot", tmp_path / name)
+        assert found["linear_regions"] == whole.linear_regions().count
+        assert (tmp_path / name).read_bytes()[:4] == start
+    counted(capsys, flat / "net.npz", "--segment", flat / "two.npy", "--plot", tmp_path / "line.svg")
+    assert "</svg>" in (tmp_path / "line.svg").read_text()
+
+
+def test_regions_of_an_unbounded_box_have_no_volume(flat: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = counted(capsys, flat / "net.npz", "--box", "-inf", "inf")
+    assert found["regions"] == count_regions(load(flat / "net.npz"), WholeSpace(2)).count
+    assert (found["volume"], found["domain_volume"]) == (None, None)
+
+
+def test_regions_measures_nothing_when_told_so(flat: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert counted(capsys, flat / "net.npz", "--box", -1, 1, "--no-volumes")["volume"] is None
+    assert counted(capsys, flat / "net.npz", "--box", -1, 1, "--volumes")["volume"] == pytest.approx(4.0)
+
+
+def test_regions_that_were_cut_short_say_so_and_draw_nothing(
+    files: Path, flat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layers = {f"W{k}": RANDOM.normal(size=(300, 300 if k > 1 else 2)) for k in range(1, 4)}
+    np.savez(tmp_path / "deep.npz", **layers, **{f"b{k}": RANDOM.normal(size=300) for k in range(1, 4)})  # type: ignore[arg-type]
+    arguments = ["regions", str(tmp_path / "deep.npz"), "--box", "-1", "1", "--limit", "1", "--plot", str(tmp_path / "a.png")]
+    assert main([*arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["complete"], found["reason"], found["plot"]) == (False, "limit", None)
+    assert 0 < found["covered"] < 1
+    assert not (tmp_path / "a.png").exists()
+    assert main(arguments) == 0
+    assert "raise the limit" in capsys.readouterr().out
+
+
+def test_regions_keeps_a_store_and_finds_it_again(flat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = (flat / "net.npz", "--box", -1, 1, "--store", tmp_path / "cells", "--jobs", 2)
+    first, second = counted(capsys, *arguments), counted(capsys, *arguments)
+    assert open_store(tmp_path / "cells").count == first["regions"] == second["regions"]
+    assert main(["regions", str(flat / "net.npz"), "--box", "-1", "2", "--store", str(tmp_path / "cells")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_regions_prints_a_summary(flat: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["regions", str(flat / "net.npz"), "--box", "-1", "1", "--linear"]) == 0
+    text = capsys.readouterr().out
+    assert "activation regions" in text
+    assert "linear regions" in text
+    assert "volume of the regions: 4" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], "one of the arguments --box --plane --segment is required"),
+        (["--box", "0", "1", "--plane", "three.npy"], "not allowed with"),
+        (["--box", "1", "0"], "expected low <= high"),
+        (["--box", "nan", "1"], "expected numbers; got 2 NaN"),
+        (["--box", "much", "1"], "or a .npy file; got 'much'"),
+        (["--box", "three.npy", "1"], "one side for each entry of (2,); got (3, 2)"),
+        (["--box", "missing.npy", "1"], "missing.npy: No such file"),
+        (["--plane", "two.npy"], "expected 3 inputs (3, 2); got (2, 2)"),
+        (["--segment", "solid.npy"], "expected 2 inputs (2, 2); got (3, 16)"),
+        (["--segment", "net.npz"], "got an archive of ['W1'"),
+        (["--box", "0", "1", "--limit", "0"], "at least 1; got '0'"),
+        (["--box", "0", "1", "--time-limit", "0"], "seconds above 0"),
+        (["--box", "0", "1", "--jobs", "0"], "at least 1; got '0'"),
+        (["--box", "0", "1", "--plot", "a.gif"], "ends in .png, .pdf, .svg"),
+        (["--box", "0", "1", "--plot", "nowhere/a.png"], "a directory that exists"),
+        (["--box", "0", "0", "--plot", "a.png"], "1 or 2 dimensions; got 0"),
+        (["--box", "-inf", "inf", "--store", "cells"], "expected a bounded domain"),
+    ],
+)
+def test_regions_refuses_what_means_nothing(
+    options: list[str], words: str, flat: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(flat)
+    before = sorted(os.listdir(flat))
+    try:
+        code = main(["regions", "net.npz", *options, "--json"])
+    except SystemExit as ended:
+        code = ended.code
+    out, err = capsys.readouterr()
+    assert (code, out) == (2, "")
+    assert words in err
+    assert err.count("\n") == 1
+    assert sorted(os.listdir(flat)) == before
+
+
+def test_regions_refuses_boxes_of_images_and_smooth_networks(
+    files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(tmp_path / "images.npz", W1=np.ones((3, 64)), W2=np.ones((1, 3)))
+    (tmp_path / "soft.py").write_text(
+        "import torch\n\ndef build():\n    return torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Tanh())\n"
+    )
+    assert main(["regions", str(tmp_path / "images.npz"), "--box", "0", "1"]) == 2
+    assert "at most 16 dimensions to subdivide; got 64" in capsys.readouterr().err
+    done = polylens("regions", "soft:build", "--box", "0", "1", "--json", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "tanh" in done.stderr.lower()
+    assert done.stderr.count("\n") == 1

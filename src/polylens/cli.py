@@ -18,12 +18,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .complex import Complex
     from .data import Data
+    from .domain import Box, Domain
     from .facets import Facets
     from .network import Network
     from .polytope import Polytope
     from .region import Region
+    from .subdivision import RegionCount
 
+_PICTURES = (".png", ".pdf", ".svg")
 _MODEL = "an .onnx, .pt2 or .npz file, or package.module:factory for a torch module of your own"
 
 
@@ -93,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
     _add_report(commands)
     _add_info(commands)
+    _add_regions(commands)
     _add_region(commands)
     return parser
 
@@ -124,6 +129,43 @@ def _add_info(commands: Any) -> None:
     _add_model(info, optional=False)
     _add_output(info)
     info.set_defaults(run=_info)
+
+
+def _add_regions(commands: Any) -> None:
+    command = commands.add_parser(
+        "regions",
+        help="count the linear regions of a domain",
+        description="Count the activation regions of a network in a box, in a plane through three inputs, or on a segment"
+        " between two, exactly. With a limit the count is a lower bound, and what part of the domain it covers is reported."
+        " In JSON an infinite volume, and a volume that was not measured, are null.",
+    )
+    _add_model(command, optional=False)
+    place = command.add_mutually_exclusive_group(required=True)
+    place.add_argument(
+        "--box",
+        metavar=("LO", "HI"),
+        nargs=2,
+        help="LO <= x <= HI: numbers for every entry, or .npy files; inf is no side, equal sides fix an entry",
+    )
+    place.add_argument(
+        "--plane", metavar="FILE", help="three inputs, (3, *input_shape): the rectangle around them in their plane"
+    )
+    place.add_argument("--segment", metavar="FILE", help="two inputs, (2, *input_shape): the straight line between them")
+    command.add_argument("--limit", metavar="N", type=_positive, help="stop when so many regions are found")
+    command.add_argument("--time-limit", metavar="S", type=_seconds, help="stop after so many seconds")
+    command.add_argument(
+        "--store", metavar="DIR", help="keep every region in Parquet files; the same command resumes a killed run"
+    )
+    command.add_argument("--jobs", metavar="N", type=_jobs, default=1, help="threads; -1 for all cores (default: %(default)s)")
+    command.add_argument(
+        "--volumes", action=argparse.BooleanOptionalAction, default=True, help="measure volumes, which takes as long again"
+    )
+    command.add_argument(
+        "--linear", action="store_true", help="also merge neighbours with equal maps; holds all regions at once"
+    )
+    command.add_argument("--plot", metavar="FILE", help="draw a domain of 1 or 2 dimensions, as .png, .pdf or .svg")
+    _add_output(command)
+    command.set_defaults(run=_regions)
 
 
 def _add_region(commands: Any) -> None:
@@ -174,6 +216,10 @@ def _seconds(text: str) -> float:
     return float(text)
 
 
+def _jobs(text: str) -> int:
+    return -1 if text.strip() == "-1" else _positive(text.strip())
+
+
 def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1; got {text.strip()!r}")
@@ -216,6 +262,156 @@ def _report(options: argparse.Namespace) -> int:
     else:
         print(f"report written to {page}")
     return 0
+
+
+def _regions(options: argparse.Namespace) -> int:
+    from .subdivision import count_regions
+
+    _refuse_pictures_nowhere(options.plot)
+    net = _network(options)
+    domain = _domain(options, net)
+    _refuse_pictures_of_solids(options, domain)
+    _say(options, f"cutting {domain!r}")
+    found = count_regions(
+        net,
+        domain,
+        limit=options.limit,
+        time_limit=options.time_limit,
+        volumes=options.volumes and domain.is_bounded,
+        n_jobs=options.jobs,
+        store=options.store,
+    )
+    whole = _complex(options, net, domain) if found.complete and (options.plot or options.linear) else None
+    if whole is not None and options.plot:
+        _draw(whole, Path(options.plot))
+    linear = whole.linear_regions().count if whole is not None and options.linear else None
+    result = _count_dict(options, found, domain, linear, whole is not None)
+    print(json.dumps(result, allow_nan=False) if options.json else _count_text(options, found, domain, linear))
+    return 0
+
+
+def _count_dict(
+    options: argparse.Namespace, found: RegionCount, domain: Domain, linear: int | None, whole: bool
+) -> dict[str, Any]:
+    volume = domain.volume if math.isfinite(domain.volume) else None
+    result = found.to_dict() | {"domain": domain.to_dict() | {"volume": volume}}
+    if not options.volumes:
+        result |= {"volume": None}
+    result |= {"store": options.store} if options.store else {}
+    result |= {"linear_regions": linear} if options.linear else {}
+    return result | ({"plot": options.plot if whole else None} if options.plot else {})
+
+
+def _count_text(options: argparse.Namespace, found: RegionCount, domain: Domain, linear: int | None) -> str:
+    lines = [f"{found.summary()}", f"  domain: {domain!r}, volume {domain.volume:.6g}"]
+    if found.volume is not None and options.volumes:
+        lines.append(f"  volume of the regions: {found.volume:.6g}")
+    lines += [f"  linear regions: {linear}"] if linear is not None else []
+    if not found.complete and (options.plot or options.linear):
+        lines.append("  not drawn, and neighbours not merged: both need all regions; raise the limit")
+    lines += [f"  drawn to {options.plot}"] if found.complete and options.plot else []
+    lines += [f"  stored in {options.store}"] if options.store else []
+    return "\n".join([*lines, f"  in {found.seconds:.3g} s"])
+
+
+def _refuse_pictures_nowhere(name: str | None) -> None:
+    """Complain before the work of what would fail after it."""
+    from .errors import FileError
+
+    if name is None:
+        return
+    if Path(name).suffix.lower() not in _PICTURES:
+        raise FileError(f"--plot {name}: expected a name that ends in {', '.join(_PICTURES)}")
+    if Path(name).is_dir() or not Path(name).absolute().parent.is_dir():
+        raise FileError(f"--plot {name}: expected a file in a directory that exists")
+
+
+def _domain(options: argparse.Namespace, net: Network) -> Domain:
+    from .domain import Plane, Segment
+
+    if options.box:
+        return _whole_box(options.box, net)
+    inputs = _inputs(options.plane or options.segment, net, 3 if options.plane else 2)
+    return Plane.through(*inputs) if options.plane else Segment(*inputs)
+
+
+def _inputs(path: str, net: Network, count: int) -> Tensor:
+    """Return `count` inputs of a file in the network's shape, in the precision in which the file has them."""
+    from .errors import ShapeError
+
+    x = _floats(path)
+    want = (count, *net.input_shape)
+    if x.shape[:1] != (count,) or x.numel() != math.prod(want):
+        raise ShapeError(f"{path}: expected {count} inputs {want}; got {tuple(x.shape)}")
+    return x.reshape(want)
+
+
+def _floats(path: str) -> Tensor:
+    """Return a .npy array of floating-point numbers in float64, of bytes divided by 255."""
+    import numpy as np
+    import torch
+
+    from .errors import FileError, InputError
+
+    try:
+        x = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise FileError(f"{path}: expected a .npy array of numbers; {error}") from None
+    if not isinstance(x, np.ndarray):
+        raise FileError(f"{path}: expected a .npy array of numbers; got an archive of {sorted(x.files)}")
+    if x.dtype == np.uint8:
+        return torch.from_numpy(x / 255.0)
+    if not np.issubdtype(x.dtype, np.floating):
+        raise InputError(f"{path}: expected floating-point numbers, or bytes as images; got {x.dtype}; convert first")
+    return torch.from_numpy(x.astype(np.float64))
+
+
+def _whole_box(sides: list[str], net: Network) -> Box:
+    from .domain import Box
+
+    return Box(_side(sides[0], net), _side(sides[1], net))
+
+
+def _side(text: str, net: Network) -> Tensor:
+    """Return one side of a box: a number for every entry, or a file with one for each."""
+    import torch
+
+    from .errors import InputError, ShapeError
+
+    if _is_number(text):
+        return torch.full(net.input_shape, float(text), dtype=torch.float64)
+    if not Path(text).suffix == ".npy":
+        raise InputError(f"--box: expected a number, inf where there is no side, or a .npy file; got {text!r}")
+    x = _floats(text)
+    if x.numel() != math.prod(net.input_shape):
+        raise ShapeError(f"{text}: expected one side for each entry of {tuple(net.input_shape)}; got {tuple(x.shape)}")
+    return x.reshape(net.input_shape)
+
+
+def _refuse_pictures_of_solids(options: argparse.Namespace, domain: Domain) -> None:
+    from .errors import InputError
+
+    if options.plot and domain.dim not in (1, 2):
+        raise InputError(f"--plot: expected a domain of 1 or 2 dimensions; got {domain.dim}; cut it with --plane or --segment")
+
+
+def _complex(options: argparse.Namespace, net: Network, domain: Domain) -> Complex:
+    from .complex import subdivide
+
+    _say(options, "holding all regions at once")
+    return subdivide(net, domain, n_jobs=options.jobs)
+
+
+def _draw(whole: Complex, path: Path) -> None:
+    from ._files import write_atomically
+    from .plotting import new_figure, saved, style
+
+    with style():
+        figure = new_figure(8.4, 3.8) if whole.dim == 1 else new_figure(8.4, 6.2)
+        whole.plot(figure.subplots())
+    kind = path.suffix.lower().removeprefix(".")
+    with write_atomically(path) as part:
+        saved(figure, lambda drawn: drawn.savefig(part, dpi=150, format=kind))
 
 
 def _region(options: argparse.Namespace) -> int:
