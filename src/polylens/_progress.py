@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -31,3 +31,16 @@ def counted(batches: Iterable[S], label: str, unit: str) -> Iterator[S]:
         for batch in batches:
             bar.update(len(batch))
             yield batch
+
+
+def reached(states: Iterable[T], label: str, unit: str, count: Callable[[T], int]) -> Iterator[T]:
+    """Yield states of a search whose end nobody knows yet, showing on a terminal how far each has got."""
+    if not sys.stderr.isatty():
+        yield from states
+        return
+    from tqdm import tqdm
+
+    with tqdm(desc=label, unit=unit, unit_scale=True, delay=1.0, leave=False) as bar:
+        for state in states:
+            bar.update(count(state) - bar.n)
+            yield state

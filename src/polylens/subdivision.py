@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any, final
 
-from ._progress import counted
+from ._progress import counted, reached
 from ._types import Result, Tolerance
 from .cells import Cells
 from .domain import CUTTING, Domain, domain_of
@@ -184,7 +184,7 @@ def count_regions(
         records = stored(job, store, n_jobs)
     total, reason = None, None
     with contextlib.closing(records):
-        for record in records:
+        for record in reached(records, "regions", "region", lambda record: record.count):
             total = record
             reason = within.spent(record)
             if reason:
