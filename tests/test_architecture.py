@@ -52,7 +52,7 @@ FOLDERS: dict[str, tuple[set[str], ...]] = {
     "report": (
         {"section"},
         {"subject"},
-        {"overview", "performance", "frequencies", "classifiers", "regions", "singular"},
+        {"overview", "performance", "frequencies", "classifiers", "regions", "singular", "slices"},
         {"sections"},
         {"render"},
     ),

@@ -11,6 +11,15 @@ from .performance import performance
 from .regions import regions
 from .section import Section
 from .singular import singular_values
+from .slices import slices
 from .subject import Subject
 
-SECTIONS: tuple[Callable[[Subject], Section], ...] = (overview, performance, frequencies, classifiers, singular_values, regions)
+SECTIONS: tuple[Callable[[Subject], Section], ...] = (
+    overview,
+    performance,
+    frequencies,
+    classifiers,
+    singular_values,
+    regions,
+    slices,
+)
