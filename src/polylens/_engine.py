@@ -30,8 +30,8 @@ from .network import Network
 from .pattern import UnitLayer
 
 Array = np.ndarray[Any, Any]
-_CELLS = 8192  # of a chunk: enough for full products, few enough to stay near the caches
-_BYTES = 1 << 25  # that the carried values of a chunk may take
+_CELLS = 8192  # of a chunk, at most: enough for full products, few enough to stay near the caches
+_VALUES = 1 << 23  # carried at the vertices of as many as that: 64 MB
 
 
 @dataclass(eq=False, slots=True)
@@ -94,7 +94,7 @@ class Engine:
     """
 
     def __init__(
-        self, net: Network, domain: Domain, tolerance: Tolerance, *, counting: bool = False, chunk: int = _CELLS
+        self, net: Network, domain: Domain, tolerance: Tolerance, *, counting: bool = False, chunk: int = 0
     ) -> None:
         self.network, self.domain, self.tolerance = exact(net), domain, tolerance
         if domain.num_inputs != math.prod(net.input_shape):
@@ -103,11 +103,18 @@ class Engine:
                 f" got {domain.num_inputs}"
             )
         self.start = domain.start()
-        self.counting, self.chunk = counting and domain.is_bounded, chunk
+        self.counting = counting and domain.is_bounded
         self.levels = stages(self.network, len(self.network.nodes))
+        self.chunk = chunk or self._affordable()
         self.sides = self.start.sides + len(self.start.bound)
         self.record = self.new_record()
         self._workspaces: dict[int, Workspace] = {}
+
+    def _affordable(self) -> int:
+        """Return how many cells a chunk may have so that what its vertices carry stays bounded."""
+        shapes = [[self.network.shape_of(v) for v in stage.before] for stage in self.levels]
+        most = max((sum(math.prod(shape) for shape in alive) for alive in shapes), default=1)
+        return max(256, min(_CELLS, _VALUES // max(1, most)))
 
     def new_record(self) -> Record:
         """Return a record of nothing; it is what the run writes to from now on."""
@@ -175,23 +182,12 @@ class Engine:
         ceiling = magnitude * largest.max() + constant * chunk.weight.max()
         flat = np.zeros((1, width))
         planes = _cut.Planes(flat, np.ones(1), magnitude, constant, flat[0], ceiling, unit)
-        job = Sweep(
-            chunk.cells,
-            z,
-            planes,
-            largest,
-            chunk.weight,
-            chunk.error,
-            {-1: chunk.points},
-            width // 64,
-            False,
-            True,
-            first_bit,
-            0,
-        )
-        for done in Workspace(chunk.cells.mask.shape[1], width // 64, self.chunk).sweep(job, self.record.tally):
-            words = np.zeros((len(done.parent), 0), np.uint64)
-            yield Chunk(_copied(done.cells), words, done.rows[-1].copy(), done.weight.copy(), np.zeros(len(done.weight)), {})
+        rows, words = {-1: chunk.points}, width // 64
+        own = (chunk.cells, z, planes, largest, chunk.weight, chunk.error, rows, words)
+        job = Sweep(*own, clipping=True, first_bit=first_bit)
+        for done in Workspace(chunk.cells.mask.shape[1], words, self.chunk).sweep(job, self.record.tally):
+            none = np.zeros((len(done.parent), 0), np.uint64)
+            yield Chunk(_copied(done.cells), none, done.rows[-1].copy(), done.weight.copy(), np.zeros(len(done.weight)), {})
 
     # -- one gate
 
@@ -207,20 +203,8 @@ class Engine:
             rows |= {v: t.reshape(len(t), -1).cpu().numpy() for v, t in before.items()}
         planes, words = self._planes(stage, found, largest, chunk)
         counted = self.counting and final_level
-        job = Sweep(
-            chunk.cells,
-            z,
-            planes,
-            largest,
-            chunk.weight,
-            chunk.error,
-            {} if counted else rows,
-            words,
-            counted,
-            False,
-            -1,
-            self.sides,
-        )
+        own = (chunk.cells, z, planes, largest, chunk.weight, chunk.error, {} if counted else rows, words)
+        job = Sweep(*own, counting=counted, reserved=self.sides)
         counted_before = self.record.tally.count
         for done in self._workspace(level, chunk, words).sweep(job, self.record.tally):
             child = self._next(stage, found, chunk, done, final_level)
@@ -244,11 +228,12 @@ class Engine:
             blind = [np.where(later, 1e300, t) for t in (planes.magnitude, planes.constant, planes.ceiling)]
             planes = planes._replace(magnitude=blind[0], constant=blind[1], ceiling=blind[2])
         rows = {-1: chunk.points, **chunk.carried}
-        job = Sweep(chunk.cells, z, planes, largest, chunk.weight, chunk.error, rows, words, False, False, -1, self.sides)
+        own = (chunk.cells, z, planes, largest, chunk.weight, chunk.error, rows, words)
+        job = Sweep(*own, reserved=self.sides)
         for done in Workspace(chunk.cells.mask.shape[1], words, self.chunk).sweep(job, self.record.tally):
             carried = {v: r.copy() for v, r in done.rows.items() if v >= 0}
-            own = (done.rows[-1].copy(), done.weight.copy(), done.error.copy())
-            yield Chunk(_copied(done.cells), chunk.words[done.parent], *own, carried, chunk.profile)
+            here = (done.rows[-1].copy(), done.weight.copy(), done.error.copy())
+            yield Chunk(_copied(done.cells), chunk.words[done.parent], *here, carried, chunk.profile)
 
     @torch.no_grad()
     def _before(self, stage: Stage, chunk: Chunk) -> tuple[Values, Array, Array, Gains]:

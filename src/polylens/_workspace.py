@@ -38,10 +38,10 @@ class Sweep(NamedTuple):
     error: Array
     rows: dict[int, Array]
     words: int
-    counting: bool
-    clipping: bool
-    first_bit: int
-    reserved: int
+    counting: bool = False
+    clipping: bool = False
+    first_bit: int = -1
+    reserved: int = 0
 
 
 class Cut(NamedTuple):
