@@ -52,7 +52,8 @@ def cases() -> Iterator[tuple[str, Network, Domain, int | None]]:
         if model is not None and pictures is not None:
             net = load(model).double()
             x = read_data(pictures).first(3).fitted(net.input_shape).inputs.double()
-            yield f"plane of three CIFAR images, {name}", net, _window(x, 0.0), None
+            part = 0.0 if name == "cifar_base_kw" else 0.1  # the whole plane has 852 980 regions and takes minutes
+            yield f"plane of three CIFAR images, {name}" + (f", {part} of it" if part else ""), net, _window(x, part), None
     for model, low, high in acas_boxes():
         yield f"ACAS Xu {model}", load(data_file("acasxu", "onnx", model)).double(), Box(low, high), None
 
@@ -93,7 +94,7 @@ def bare_pass(net: Network, domain: Domain) -> float:
     return total
 
 
-def best(function: Any, repeats: int = 3) -> tuple[float, Any]:
+def best(function: Any, repeats: int = 2) -> tuple[float, Any]:
     """Return the least time of several calls, and the last result."""
     times, result = [], None
     for _ in range(1 if TOY else repeats):
