@@ -47,11 +47,17 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(page: Path, tmp_path: Path
     exec(compile(code, str(page), "exec"), {"__name__": "__main__"})
 
 
-def test_every_call_in_the_table_of_questions_works_on_the_digits_network(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_call_in_the_table_of_questions_works_on_the_digits_network(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a store is written there
     net, data = zoo.digits(), zoo.digits_data("test")
     names = vars(polylens) | {"torch": torch, "net": net, "x": data.inputs[0], "p": patterns(net, data.inputs[:10])}
     names |= {"q": names["p"], "inner": affine_map(net, names["x"], "relu1")}
     names |= {"r": polylens.region(net, names["x"]), "geometry": importlib.import_module("polylens.geometry")}
+    names |= dict(zip("abc", data.inputs[:3], strict=True))
+    names["plane"] = polylens.Plane.through(*data.inputs[:3])
+    names["cells"] = polylens.subdivide(net, names["plane"])
     names["outer"] = affine_map(dense([([[1.0] * 64], None)]), torch.zeros(64))
     text = (ROOT / "docs" / "questions.md").read_text(encoding="utf-8").partition("## How do I load it?")[0]
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ") and "You call" not in line]
