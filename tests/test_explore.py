@@ -52,7 +52,7 @@ def test_chosen_layers_alone_reach_farther() -> None:
 
 
 def test_seeds_and_generators_repeat() -> None:
-    a, b = explore(square(), generator=3), explore(square(), generator=torch.Generator().manual_seed(3))
+    a, b = explore(square(), seed=3), explore(square(), seed=torch.Generator().manual_seed(3))
     assert torch.equal(a.points, b.points)
     assert a.to_dict() == b.to_dict()
 
@@ -106,7 +106,7 @@ def test_the_final_noise_is_one_that_somebody_survived() -> None:
 
 def test_the_last_crowd_that_survived_is_kept_when_later_rounds_kill_all() -> None:
     for seed in range(20):
-        found = explore(square(), count=2, rounds=9, scale=4.0, generator=seed)
+        found = explore(square(), count=2, rounds=9, scale=4.0, seed=seed)
         if found.final_scale is not None and found.survivors[-1] == 0:
             assert found.reach > 0
             assert found.final_scale == [s for s, kept in zip(found.scales, found.survivors, strict=True) if kept][-1]

@@ -103,7 +103,7 @@ def explore(
     rounds: int = 60,
     scale: float = 1.0,
     layers: Sequence[str] | None = None,
-    generator: torch.Generator | int = 0,
+    seed: torch.Generator | int = 0,
     directions: int = 3,
 ) -> Exploration:
     """Return how far noise gets inside a region, beside its exact boundary distance, inradius, volume and widths.
@@ -115,7 +115,7 @@ def explore(
         scale: the first noise range: each coordinate moves by U(-scale, scale).
         layers: gates whose pattern must be kept; all of the region's when None. Points that keep the pattern of a later
             layer alone may leave the polytope.
-        generator: a `torch.Generator` or a seed.
+        seed: an integer, or a `torch.Generator`.
         directions: along how many of the points' principal directions the exact width is measured.
 
     Raises: InputError for a count below 2, rounds or scale that are not positive.
@@ -141,7 +141,7 @@ def explore(
         raise InputError("explore: expected a region of a network with units; this one has none, so noise has nothing to meet")
     if count < 2 or rounds < 1 or not scale > 0:
         raise InputError(f"explore: expected count >= 2, rounds >= 1, scale > 0; got {count}, {rounds}, {scale}")
-    random = torch.Generator("cpu").manual_seed(generator) if isinstance(generator, int) else generator
+    random = torch.Generator("cpu").manual_seed(seed) if isinstance(seed, int) else seed
     crowd, scales, survivors = _walk(of, count, rounds, scale, tuple(layers or of.layers), random)
     centred = (crowd - of.point).flatten(1)
     main = torch.linalg.svd(centred, full_matrices=False).Vh[:directions]
