@@ -11,7 +11,22 @@ from pathlib import Path
 import pytest
 import torch
 
-from polylens import Network, Polytope, affine_map, dense, facets, load, nearest_boundary, patterns, region, zoo
+from polylens import (
+    Network,
+    Plane,
+    Polytope,
+    Segment,
+    affine_map,
+    count_regions,
+    dense,
+    facets,
+    load,
+    nearest_boundary,
+    patterns,
+    region,
+    subdivide,
+    zoo,
+)
 from polylens._files import write_atomically, write_directory_atomically
 from polylens.data import Data
 from polylens.errors import FileError, InputError, ShapeError
@@ -21,6 +36,7 @@ from polylens.report import SECTIONS, Section, Subject, Table, examine, write_re
 from polylens.report.regions import _across, _Box, regions
 from polylens.report.section import number, plain
 from polylens.report.singular import singular_values
+from polylens.report.slices import _line, _slice, slices
 
 RANDOM = torch.Generator().manual_seed(0)
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -85,7 +101,7 @@ def test_the_page_is_whole_and_refers_to_nothing_outside(folder: Path) -> None:
 
 def test_each_figure_is_there_as_png_and_svg(folder: Path) -> None:
     names = {p.stem for p in (folder / "figures").iterdir()}
-    regions = {"region_sizes", "across"}
+    regions = {"region_sizes", "across", "slice", "segment"}
     assert names == {"units", "frequencies", "classifiers", "misclassified", "singular_values"} | regions
     for name in names:
         assert (folder / "figures" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
@@ -225,6 +241,59 @@ def test_facets_that_are_too_many_to_find_are_left_out_in_words() -> None:
     assert section.data["distributions"]["inradius"]["inputs"] == 12
     assert "no distribution of their number" in " ".join(section.paragraphs)
     assert all(row["num_facets"] is None or row["num_facets"] <= row["rows"] for row in section.data["examples"])
+
+
+def test_the_numbers_of_the_slice_are_those_of_the_api(folder: Path, net: Network, data: Data) -> None:
+    found = json.loads((folder / "report.json").read_text())["sections"]["slice"]
+    a, b, c = data.inputs[found["inputs"]].double()
+    plane, counted = Plane.through(a, b, c), found["plane"]
+    expected = count_regions(net, plane)
+    assert counted["share_of_rectangle"] == 1.0
+    assert (counted["regions"], counted["complete"], counted["bound"]) == (expected.count, True, expected.bound)
+    assert counted["per_layer"] == dict(expected.per_layer)
+    assert counted["linear_regions"] == subdivide(net, plane).linear_regions().count
+    assert found["segment"]["regions"] == count_regions(net, Segment(a, b)).count
+    winners = net(data.inputs).argmax(1)
+    assert len(set(winners[found["inputs"]].tolist())) == min(3, len(winners.unique()))
+
+
+def test_the_largest_output_changes_where_the_slice_says(folder: Path, net: Network, data: Data) -> None:
+    found = json.loads((folder / "report.json").read_text())["sections"]["slice"]
+    a, b = data.inputs[found["inputs"][:2]].double()
+    t = torch.linspace(0, 1, 20001, dtype=torch.float64)
+    winner = net.double()(a + t[:, None] * (b - a)).argmax(1)
+    changes = t[1:][winner[1:] != winner[:-1]]
+    assert found["segment"]["class_changes"] == pytest.approx(changes.tolist(), abs=6e-5)
+
+
+def test_a_plane_of_too_many_regions_is_cut_in_a_window_and_the_page_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("polylens.report.slices._CELLS", 700)
+    net = dense([(rand(60, 8), rand(60)), (rand(60, 60) / 8, rand(60)), (rand(4, 60), None)])
+    data = Data(3 * rand(30, 8), None, "d")
+    section = slices(examine(net, data))
+    counted = section.data["plane"]
+    assert 0 < counted["share_of_rectangle"] < 1
+    assert counted["complete"]
+    assert counted["regions"] < 3000
+    assert "too long to cut and draw" in " ".join(section.paragraphs)
+    a, b, c = data.inputs[section.data["inputs"]].double()
+    plane = Plane.through(a, b, c)
+    found = _slice(net, plane, _line(net, a, b))
+    corners = plane.project(found.window.embed(found.window.corners))
+    low, high = plane.corners.min(0).values, plane.corners.max(0).values
+    assert bool(((corners >= low - 1e-9) & (corners <= high + 1e-9)).all())
+    assert found.window.volume == pytest.approx(found.fraction**2 * plane.volume)
+
+
+def test_slices_need_points_that_differ_and_networks_with_regions() -> None:
+    line = torch.arange(5.0)[:, None] * torch.ones(5, 3)
+    net = dense([(rand(6, 3), rand(6)), (rand(2, 6), None)])
+    on_a_line = slices(examine(net, Data(line, None, "d")))
+    assert "plane" not in on_a_line.data
+    assert on_a_line.data["segment"]["regions"] >= 1
+    assert "same point" in slices(examine(net, Data(torch.ones(4, 3), None, "d"))).paragraphs[0]
+    smooth = dense([(rand(6, 3), None), (rand(2, 6), None)], "softplus")
+    assert "softplus bends everywhere" in slices(examine(smooth, Data(line, None, "d"))).paragraphs[0]
 
 
 def test_maps_too_large_to_hold_are_left_out_in_words() -> None:

@@ -28,10 +28,11 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 _NAME, _TITLE = "slice", "The regions of a slice"
-_SECONDS = 6.0  # spent on finding how large a window can be cut
+_SECONDS = 4.0  # spent on finding how large a window can be cut
 _CELLS = 50_000  # regions of a window at most; more are too small to see
+_DRAWING_SECONDS, _DRAWING = 8.0, 4.0  # spent on drawing it, which takes some times as long as finding equal maps
 _FIRST, _STEP = 600, 12.0  # regions of the first window, and how many times as many the next one may have
-_NEARLY = 0.75  # a window that may have more of the plane's sides than this becomes all of it
+_NEARLY = 0.6  # a window that may have more of the plane's sides than this becomes all of it
 _PIXELS, _PIXEL_SECONDS = (24, 200), 0.8  # along a side of the plane where only a window of it is cut, and spent on them
 _TRIED = 60  # inputs tried as corners
 
@@ -98,11 +99,13 @@ def _corners(subject: Subject) -> tuple[list[Example], Plane | None]:
 
 
 def _candidates(subject: Subject) -> list[Example]:
-    """Return examples to choose from: rightly classified ones of different classes first, then other inputs."""
+    """Return inputs to choose from: first one for each answer, those that are right before those that are wrong."""
     first = [e for e in subject.examples if e.is_right] + [e for e in subject.examples if not e.is_right]
     spread = torch.linspace(0, len(subject.data) - 1, min(len(subject.data), _TRIED)).round().long().tolist()
     known = {e.index for e in first}
-    return first + [Example(i, int(subject.chosen[i]), None, None) for i in spread if i not in known]
+    every = first + [Example(i, int(subject.chosen[i]), None, None) for i in spread if i not in known]
+    one = {e.chosen: e for e in reversed(every)}
+    return sorted(every, key=lambda e: one[e.chosen] is not e)
 
 
 def _input(subject: Subject, example: Example) -> Tensor:
@@ -153,35 +156,44 @@ def _class_changes(line: Complex) -> list[float]:
 
 
 def _slice(net: Network, plane: Plane, line: _Line) -> _Slice:
-    """Return the plane cut, or the largest window of it that some seconds allow."""
-    fraction, window, cells, linear = _largest_window(net, plane, line)
-    return _Slice(plane, window, fraction, cells, count_regions(net, window), linear)
+    """Return the plane cut, or the largest window of it that some seconds allow.
 
-
-def _largest_window(net: Network, plane: Plane, line: _Line) -> tuple[float, Plane, Complex, int | None]:
-    """Cut windows of growing size while regions and time last; the breakpoints of the segment say how small to begin.
-
-    Regions grow with the area and time somewhat faster, so that what a window took bounds what the next one may have. The
-    maps of all cells count too: drawing takes about as long again.
+    The breakpoints of the segment say how small to begin, and what the first window took says how many regions can be drawn.
     """
-    centre = plane.project(line.cells.domain.embed([line.changes[0] if line.changes else 0.5]))
     expected = (len(line.cells) / line.cells.domain.volume) ** 2 * plane.volume
-    fraction, begin = min(1.0, math.sqrt(_FIRST / expected)), time.perf_counter()
+    fraction = min(1.0, math.sqrt(_FIRST / expected))
+    centre = plane.project(line.cells.domain.embed([line.changes[0] if line.changes else 0.5]))
+    first = subdivide(net, _window(plane, centre, fraction))
+    start = time.perf_counter()
+    _linear(first)
+    one = (time.perf_counter() - start) / len(first)
+    most = int(min(_CELLS, max(_FIRST, _DRAWING_SECONDS / (_DRAWING * one))))
+    fraction, cells = _largest(net, plane, centre, fraction, most)
+    window = _window(plane, centre, fraction)
+    return _Slice(plane, window, fraction, cells, count_regions(net, window), _linear(cells))
+
+
+def _largest(net: Network, plane: Plane, centre: Tensor, fraction: float, most: int) -> tuple[float, Complex]:
+    """Cut windows of growing size while time lasts, up to about `most` regions.
+
+    Regions grow with the area and time somewhat faster, so that what a window took bounds what the next one may have.
+    """
+    begin = time.perf_counter()
     while True:
         start = time.perf_counter()
-        window = plane if fraction == 1.0 else _window(plane, centre, fraction)
-        cells = subdivide(net, window)
-        linear = _linear(cells)
+        cells = subdivide(net, _window(plane, centre, fraction))
         took = max(1e-3, time.perf_counter() - start)
         left = _SECONDS - (time.perf_counter() - begin)
-        larger = fraction * math.sqrt(max(0.0, min(_CELLS / len(cells), 0.6 * left / took, _STEP)))
+        larger = fraction * math.sqrt(max(0.0, min(most / len(cells), 0.6 * left / took, _STEP)))
         if fraction == 1.0 or larger < 1.3 * fraction:
-            return fraction, window, cells, linear
+            return fraction, cells
         fraction = larger if larger < _NEARLY else 1.0
 
 
 def _window(plane: Plane, centre: Tensor, fraction: float) -> Plane:
     """Return a window of the plane's proportions around a point, moved so that it lies in the plane's own."""
+    if fraction == 1.0:
+        return plane
     low, high = plane.corners.min(0).values, plane.corners.max(0).values
     half = fraction * (high - low) / 2
     x, y = plane.basis.T
@@ -206,8 +218,8 @@ def _window_words(found: _Slice) -> str:
         where = "The rectangle around the three inputs holds"
     else:
         where = (
-            f"All regions of the rectangle around the three inputs would take too long here, so a window of {share:.2g} of its"
-            " area was cut, where the largest output changes between the first two; it holds"
+            "All regions of the rectangle around the three inputs would take too long to cut and draw on this page, so a window"
+            f" of {share:.2g} of its area was cut, where the largest output changes between the first two; it holds"
         )
     return (
         f"{where} {number(found.count.count)} activation regions{linear}, counted in {found.count.seconds:.2g} s. Gate by gate,"
