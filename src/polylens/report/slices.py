@@ -16,7 +16,7 @@ from ..domain import Plane, Segment
 from ..errors import GeometryError, InputError
 from ..network import Network
 from ..plotting import BLUE, INK, new_figure, picture, style
-from ..plotting_complex import _CLASSES
+from ..plotting_complex import _CLASSES, _POLYGONS
 from ..subdivision import RegionCount, count_regions
 from .section import Drawing, Section, Table, number
 from .subject import Example, Subject
@@ -280,6 +280,8 @@ def _plane_drawing(subject: Subject, corners: list[Example], found: _Slice) -> D
             f"The plane through the inputs {names}, evaluated at single points, with the window that was cut; the regions of"
             f" the window {what}; and by how many units are active."
         )
+    if len(found.cells) > _POLYGONS:
+        caption += " The lines between regions are too many to draw; colours tell them apart."
     alt = f"map of {found.count.count:,} linear regions in a plane through three inputs"
     return Drawing("slice", _plane_figure(subject, corners, found), caption, alt)
 
