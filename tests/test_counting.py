@@ -339,3 +339,17 @@ def test_domains_of_other_inputs_and_other_things_are_refused() -> None:
         max_regions(-1, 2)
     with pytest.raises(InputError):
         max_regions(2, -1)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: count_regions(random_network((2, 3, 1)), unit_box(2), tolerance=1e-9), "expected a Tolerance"),  # type: ignore[arg-type]
+        (lambda: count_regions(random_network((2, 3, 1)), unit_box(2), limit="a"), "limit: expected a positive number"),  # type: ignore[arg-type]
+        (lambda: max_regions(5.0, 2), "units: expected a whole number"),  # type: ignore[arg-type]
+        (lambda: iter_cells(random_network((2, 3, 1)), unit_box(3)), "entries"),
+    ],
+)
+def test_what_does_not_fit_is_refused_at_the_call(call: Callable[[], object], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        call()

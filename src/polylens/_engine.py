@@ -230,7 +230,7 @@ class Engine:
         rows = {-1: chunk.points, **chunk.carried}
         own = (chunk.cells, z, planes, largest, chunk.weight, chunk.error, rows, words)
         job = Sweep(*own, reserved=self.sides)
-        for done in Workspace(chunk.cells.mask.shape[1], words, self.chunk).sweep(job, self.record.tally):
+        for done in Workspace(chunk.cells.mask.shape[1], words, self.chunk).sweep(job, Tally()):  # all will be cut again
             carried = {v: r.copy() for v, r in done.rows.items() if v >= 0}
             here = (done.rows[-1].copy(), done.weight.copy(), done.error.copy())
             yield Chunk(_copied(done.cells), chunk.words[done.parent], *here, carried, chunk.profile)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._check import ArrayLike, array, finite, floating
+from ._check import ArrayLike, array, finite, floating, whole
 from ._types import Result, Tolerance
 from .errors import GeometryError, InputError, ShapeError
 from .geometry import AffineHull, affine_hull, bounding_box, is_bounded, volume
@@ -369,12 +369,12 @@ def _plane_of(vectors: Tensor) -> tuple[Tensor, float]:
     longest = torch.linalg.vector_norm(vectors, dim=1)
     first = vectors[int(torch.nonzero(longest > 1e-9 * longest.max())[0])] if spread else vectors[0]
     if not spread:
-        raise InputError("plane: expected points or directions that span a plane; they are one point")
+        raise InputError("expected points or directions that span a plane; they are one point")
     x = first / torch.linalg.vector_norm(first)
     rest = vectors - (vectors @ x)[:, None] * x
     lengths = torch.linalg.vector_norm(rest, dim=1)
     if float(lengths.max()) <= 1e-9 * float(longest.max()):
-        raise InputError("plane: expected points or directions that span a plane; they lie on one line; use Segment")
+        raise InputError("expected points or directions that span a plane; they lie on one line; use Segment")
     y = rest[int(lengths.argmax())] / lengths.max()
     y = y - (y @ x) * x
     return torch.stack([x, y / torch.linalg.vector_norm(y)], 1), spread
@@ -423,8 +423,7 @@ class WholeSpace(Domain):
     basis: Tensor
 
     def __init__(self, dim: int) -> None:
-        if not isinstance(dim, int) or isinstance(dim, bool) or dim < 1:
-            raise InputError(f"whole space: expected a dimension of at least 1; got {dim!r}")
+        dim = whole(dim, "whole space: the dimension", least=1)
         _set(self, origin=torch.zeros(dim, dtype=torch.float64), basis=torch.eye(dim, dtype=torch.float64))
 
     @property

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any, final
 
+from ._check import whole
 from ._progress import counted, reached
 from ._types import Result, Tolerance
 from .cells import Cells
@@ -60,7 +61,8 @@ def iter_cells(
         4
     """
     job = _job(net, domain, tolerance)
-    yield from counted(job.cells(n_jobs), "cells", "cell")
+    job.engine()  # what does not fit is refused here, and not when the first cells are taken
+    return counted(job.cells(n_jobs), "cells", "cell")
 
 
 @final
@@ -73,7 +75,8 @@ class RegionCount(Result):
     every gate how many patterns its units take together with those of all gates before it. `bound` is the number that
     hyperplanes in general position would reach, gate by gate. `volume` is that of the cells, None where it was not
     measured. `fragile` decisions fell on values between rounding and 1e-9 of their terms; `dropped` is the largest part
-    that counted as zero and `kept` the smallest that did not: far apart, they say that no decision was close.
+    that counted as zero and `kept` the smallest that did not: far apart, they say that no decision was close. Both depend
+    on how work was shared out, because rounding does.
     """
 
     count: int
@@ -169,7 +172,7 @@ def count_regions(
         7
     """
     for name, value in (("limit", limit), ("time_limit", time_limit)):
-        if value is not None and not value > 0:
+        if value is not None and not (isinstance(value, (int, float)) and value > 0):
             raise InputError(f"{name}: expected a positive number, or None for no limit; got {value!r}")
     begin = time.perf_counter()
     place, limited = domain_of(domain), limit is not None or time_limit is not None
@@ -215,6 +218,8 @@ def _job(
 ) -> Job:
     from ._tasks import Job
 
+    if tolerance is not None and not isinstance(tolerance, Tolerance):
+        raise InputError(f"tolerance: expected a Tolerance (Tolerance(256.0) is the default) or None; got {tolerance!r}")
     deadline = None if time_limit is None else time.time() + time_limit
     return Job(net, domain_of(domain), tolerance or CUTTING, measured, limit, deadline)
 
@@ -246,7 +251,7 @@ def max_regions(units: int, rank: int) -> int:
         rank: the dimension of the span of their normals.
 
     Raises:
-        InputError: a negative number.
+        InputError: a negative number, or no whole one.
 
     References: T. Zaslavsky, Facing up to arrangements, Memoirs AMS 154 (1975).
 
@@ -255,8 +260,7 @@ def max_regions(units: int, rank: int) -> int:
         >>> max_regions(5, 2)
         16
     """
-    if units < 0 or rank < 0:
-        raise InputError(f"max_regions: expected numbers of at least 0; got {units} and {rank}")
+    units, rank = whole(units, "max_regions: units", least=0), whole(rank, "max_regions: rank", least=0)
     return sum(math.comb(units, i) for i in range(rank + 1))
 
 
