@@ -96,7 +96,7 @@ class RegionCount(Result):
         """The part of the domain's volume that is covered, between 0 and 1; None where volumes were not measured."""
         if self.complete:
             return 1.0
-        return None if self.volume is None else self.volume / self.domain_volume
+        return None if self.volume is None else min(1.0, self.volume / self.domain_volume)
 
     def __repr__(self) -> str:
         return f"RegionCount({self.count}{'' if self.complete else ' or more'} regions in {self.seconds:.3g} s)"
