@@ -123,7 +123,8 @@ def test_units_of_several_pieces_are_active_off_piece_0_and_windows_are_not_coun
 
 
 def test_any_arrow_tool_reads_a_store(made: Path) -> None:
-    dataset = ds.dataset(partitions(made), format="parquet")
+    dataset = ds.dataset(made)
+    assert sorted(dataset.files) == [str(path) for path in partitions(made)]
     large = dataset.to_table(columns=["volume"], filter=ds.field("volume") > 0.01)["volume"].to_pylist()
     every = dataset.to_table(columns=["volume"])["volume"].to_pylist()
     assert sorted(large) == sorted(v for v in every if v > 0.01)
@@ -176,6 +177,27 @@ def test_a_time_limit_leaves_whole_partitions_and_the_rest_for_later(tmp_path: P
     assert open_store(tmp_path).count == sum(1 for _ in itertools.chain.from_iterable(open_store(tmp_path).patterns()))
 
 
+def test_no_partition_is_begun_when_the_time_is_over(tmp_path: Path) -> None:
+    part = count_regions(NET, BOX, store=tmp_path / "store", time_limit=1e-9)
+    assert (part.complete, part.reason) == (False, "time_limit")
+    assert [path.name for path in (tmp_path / "store").iterdir()] == ["_manifest.json"]
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("limits", [{"limit": 1}, {"time_limit": 1e-9}])
+def test_finished_partitions_count_within_every_limit(limits: dict[str, Any], n_jobs: int, store: Path) -> None:
+    clean = count_regions(NET, BOX, volumes=True)
+    full = count_regions(NET, BOX, store=store, n_jobs=n_jobs, **limits)
+    assert (full.count, full.per_layer, full.complete, full.reason) == (clean.count, clean.per_layer, True, None)
+    for path in partitions(store)[1::3]:
+        path.unlink()
+    held = open_store(store).count
+    part = count_regions(NET, BOX, store=store, n_jobs=n_jobs, **limits)
+    assert (part.count, part.complete, part.reason) == (held, False, next(iter(limits)))
+    assert 0 < held == open_store(store).count < clean.count
+    assert math.isclose(part.volume or 0.0, open_store(store).volume or 0.0, rel_tol=1e-12)
+
+
 def test_an_empty_store_opens(store: Path) -> None:
     for path in partitions(store):
         path.unlink()
@@ -211,16 +233,16 @@ def test_a_store_of_something_else_is_refused_and_left_as_it_is(differs: str, st
 
 
 def test_a_store_of_another_version_is_refused(store: Path) -> None:
-    manifest = json.loads((store / "manifest.json").read_text())
+    manifest = json.loads((store / "_manifest.json").read_text())
     manifest["version"] = "0.0.7"
-    (store / "manifest.json").write_text(json.dumps(manifest))
+    (store / "_manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(FileError, match=rf"version 0\.0\.7 for {importlib.metadata.version('polylens')}"):
         count_regions(NET, BOX, store=store)
 
 
 def test_another_division_into_partitions_is_refused(store: Path) -> None:
-    manifest = json.loads((store / "manifest.json").read_text())
-    (store / "manifest.json").write_text(json.dumps(manifest | {"tasks": "0" * 64}))
+    manifest = json.loads((store / "_manifest.json").read_text())
+    (store / "_manifest.json").write_text(json.dumps(manifest | {"tasks": "0" * 64}))
     with pytest.raises(FileError, match="another division into partitions"):
         count_regions(NET, BOX, store=store)
 
@@ -232,10 +254,19 @@ def test_a_directory_with_other_files_is_refused(tmp_path: Path) -> None:
     assert contents(tmp_path) == {"thesis.tex": b"mine"}
     with pytest.raises(FileError, match="is a file"):
         count_regions(NET, BOX, store=tmp_path / "thesis.tex")
-    with pytest.raises(FileError, match=r"no manifest\.json"):
+    with pytest.raises(FileError, match=r"no _manifest\.json"):
         open_store(tmp_path)
-    with pytest.raises(FileError, match=r"no manifest\.json"):
+    with pytest.raises(FileError, match=r"no _manifest\.json"):
         open_store(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("place", [5, b"store", None])
+def test_what_is_no_path_is_no_store(place: Any) -> None:
+    with pytest.raises(InputError, match=r"expected the path of a directory; got"):
+        open_store(place)
+    if place is not None:  # which is how to ask for none
+        with pytest.raises(InputError, match=r"expected the path of a directory; got"):
+            count_regions(NET, BOX, store=place)
 
 
 def test_an_unbounded_domain_has_no_store(tmp_path: Path) -> None:
@@ -246,9 +277,9 @@ def test_an_unbounded_domain_has_no_store(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"parts": 3}', '"manifest"'])
 def test_a_damaged_manifest_is_a_clear_error(text: str, store: Path) -> None:
-    (store / "manifest.json").write_text(text)
+    (store / "_manifest.json").write_text(text)
     for call in (lambda: open_store(store), lambda: count_regions(NET, BOX, store=store)):
-        with pytest.raises(FileError, match=r"manifest\.json: expected the manifest"):
+        with pytest.raises(FileError, match=r"_manifest\.json: expected the manifest"):
             call()
 
 
@@ -340,7 +371,7 @@ for store in sys.argv[1:]:
     assert len(done.stdout.splitlines()) == 2
     assert all("cannot be written" in line for line in done.stdout.splitlines())
     assert not missing.exists()
-    assert not (store.parent / "new" / "manifest.json").exists()
+    assert not (store.parent / "new" / "_manifest.json").exists()
     assert count_regions(NET, BOX, store=store.parent / "new").complete  # the failed attempt is in nobody's way
 
 
@@ -371,6 +402,7 @@ def test_a_directory_that_cannot_be_written_is_one_error_and_is_left_as_it_is(st
         done = run(UNWRITABLE, str(path), str(path / "below"), str(store))
         assert done.stderr == ""
         assert done.stdout.count("cannot be written") == 2
+        assert done.stdout.count("finished partitions are kept") == 1  # below it, there were never any
         assert contents(path) == before
         path.chmod(0o755)
         assert count_regions(NET, BOX, store=path).complete
@@ -383,7 +415,7 @@ def test_what_dead_processes_left_is_deleted_and_what_living_ones_write_is_not(s
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     dead, living = (store / f".part-00000.parquet.{pid}-0123abcd.part" for pid in (gone.pid, os.getpid()))
-    half = store / f".manifest.json.{gone.pid}-0123abcd.part"
+    half = store / f"._manifest.json.{gone.pid}-0123abcd.part"
     for path in (dead, living, half):
         path.write_bytes(b"PAR1")
     count_regions(NET, BOX, store=store)
@@ -406,7 +438,7 @@ def test_what_the_dead_left_is_deleted_even_when_nobody_has_waited_for_them(stor
 def test_a_run_that_was_killed_before_its_manifest_was_there_is_begun_anew(tmp_path: Path) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    (tmp_path / f".manifest.json.{gone.pid}-0123abcd.part").write_text("{")
+    (tmp_path / f"._manifest.json.{gone.pid}-0123abcd.part").write_text("{")
     assert count_regions(NET, BOX, store=tmp_path).complete
     assert not list(tmp_path.glob(".*"))
 

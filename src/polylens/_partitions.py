@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import itertools
 import json
 import os
 import re
@@ -33,31 +32,42 @@ from .cells import Cells
 from .errors import FileError, InputError
 from .network import Network
 from .pattern import UnitLayer
-from .store import MANIFEST, META, footer, part_path, read_manifest, schema
+from .store import MANIFEST, META, directory_of, footer, part_path, read_manifest, schema
 
 Array = np.ndarray[Any, Any]
 _PARTS = 128
 _BYTES = 1 << 25  # of a row group
-_LEFT = re.compile(r"\.(?:part-\d+\.parquet|manifest\.json)\.(\d+)-[0-9a-f]+\.part")  # as write_atomically names them
+_LEFT = re.compile(r"\.(?:part-\d+\.parquet|_manifest\.json)\.(\d+)-[0-9a-f]+\.part")  # as write_atomically names them
 
 
 def stored(job: Job, directory: str | PathLike[str], n_jobs: int) -> Generator[Record, None, None]:
     """Yield what the store holds so far, again and again while its missing partitions are written."""
     if not job.domain.is_bounded:
         raise InputError(f"store: expected a bounded domain; got {job.domain!r}; count it without a store")
-    path, engine = Path(directory).absolute(), job.engine()
+    path, engine = directory_of(directory).absolute(), job.engine()
     todo = tasks(engine, _PARTS)
     manifest = _manifest(job, todo)
     _claim(path, manifest)
+    missing = _missing(path, todo, manifest, engine.record)
+    engine.record.complete = not missing
     yield engine.record
     work = functools.partial(_partition, job, path, manifest)
-    missing = [t for t in todo if not part_path(path, t.index).exists()]
-    left = {t.index for t in missing}  # another process may finish one of them meanwhile
-    done = (_record_of(part_path(path, t.index), manifest) for t in todo if t.index not in left)
     try:
-        yield from added(engine.record, itertools.chain(done, in_parallel(work, missing, job, n_jobs)), len(todo))
+        yield from added(engine.record, in_parallel(work, missing, job, n_jobs), len(missing))
     finally:
         _clean(path)
+
+
+def _missing(path: Path, todo: list[Task], manifest: dict[str, Any], record: Record) -> list[Task]:
+    """Return the tasks that have no partition yet, and add to the record what the others hold."""
+    missing = []
+    for task in todo:
+        part = part_path(path, task.index)
+        if part.exists():
+            record.add(_record_of(part, manifest))
+        else:
+            missing.append(task)
+    return missing
 
 
 def _claim(path: Path, manifest: dict[str, Any]) -> None:
@@ -164,6 +174,8 @@ def _partition(job: Job, directory: Path, manifest: dict[str, Any], task: Task) 
     if path.exists():
         yield _record_of(path, manifest)
         return
+    if job.is_over():
+        return
     with contextlib.suppress(Ended):
         with _writing(directory), write_atomically(path) as part:
             record = _write(part, job, manifest, task)
@@ -207,10 +219,10 @@ class _writing:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, OSError) and not isinstance(error, FileError):
-            raise FileError(
-                f"{self.path}: cannot be written ({error.strerror or error}); finished partitions are kept: make room, or"
-                " the directory writable, and call again"
-            ) from error
+            advice = "make room, or choose a directory that can be written, and call again"
+            if any(self.path.glob("part-*.parquet")):
+                advice = "finished partitions are kept: make room, or the directory writable, and call again"
+            raise FileError(f"{self.path}: cannot be written ({error.strerror or error}); {advice}") from error
 
 
 def _table(cells: Cells, volumes: Array, manifest: dict[str, Any]) -> pa.Table:

@@ -288,6 +288,7 @@ def added(head: Record, records: Iterator[Record], count: int) -> Iterator[Recor
     for record in records:
         head.add(record)
         count -= record.complete
+        head.complete = count == 0
         yield head
     head.complete = count == 0
     yield head

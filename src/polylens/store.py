@@ -16,14 +16,14 @@ import numpy as np
 import torch
 
 from ._types import Result
-from .errors import FileError
+from .errors import FileError, InputError
 from .pattern import Patterns, UnitLayer
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.dataset as ds
 
-MANIFEST = "manifest.json"
+MANIFEST = "_manifest.json"  # Arrow passes over names that begin so
 META = b"polylens"
 _KEYS = {"network", "domain", "tolerance", "version", "tasks", "parts", "dim", "scale", "layers", "id"}
 
@@ -33,7 +33,7 @@ _KEYS = {"network", "domain", "tolerance", "version", "tasks", "parts", "dim", "
 class Store(Result):
     """The cells of a subdivision on disk, opened lazily.
 
-    `directory` holds `manifest.json` and the partitions; `parts` says how many partitions there are to be and `finished`
+    `directory` holds `_manifest.json` and the partitions; `parts` says how many partitions there are to be and `finished`
     which of them are there. Columns: `pattern` (binary, packed as in `Patterns.packed`), `volume` (in units of the
     input), `centre` (the mean of the cell's vertices, in the domain's coordinates), `vertices` (how many) and `active`
     (how many units are off piece 0).
@@ -102,6 +102,7 @@ def open_store(directory: str | PathLike[str]) -> Store:
         directory: where its manifest lies.
 
     Raises:
+        InputError: not a path.
         FileError: there is no manifest, or it is not one of a store.
 
     Example:
@@ -113,12 +114,19 @@ def open_store(directory: str | PathLike[str]) -> Store:
         ...     print(sorted(open_store(directory).dataset().to_table()["volume"].to_pylist()))
         [0.5, 0.5, 1.0]
     """
-    path = Path(directory)
+    path = directory_of(directory)
     manifest = read_manifest(path)
     if manifest is None:
         raise FileError(f"{path}: expected a store of cells; there is no {MANIFEST}; count_regions(..., store=...) writes one")
     found = tuple(i for i in range(int(manifest["parts"])) if part_path(path, i).exists())
     return Store(path, manifest, found)
+
+
+def directory_of(value: str | PathLike[str]) -> Path:
+    """Return the path of a store, or raise InputError."""
+    if not isinstance(value, str | PathLike):
+        raise InputError(f"store: expected the path of a directory; got {value!r}")
+    return Path(value)
 
 
 def read_manifest(path: Path) -> dict[str, Any] | None:
