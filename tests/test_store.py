@@ -138,6 +138,31 @@ def test_volumes_are_in_units_of_the_input(tmp_path: Path) -> None:
     assert math.isclose(open_store(tmp_path).volume, 5.0, rel_tol=1e-12)
 
 
+def test_cells_of_six_dimensions_are_measured_only_when_that_is_asked(tmp_path: Path) -> None:
+    net, box = random_network((6, 5, 4, 1)), unit_box(6)
+    found = count_regions(net, box, store=tmp_path / "plain", n_jobs=2)
+    assert (found.count, found.complete, found.volume) == (count_regions(net, box).count, True, None)
+    plain = open_store(tmp_path / "plain")
+    assert (plain.count, plain.volume, plain.to_dict()["volume"]) == (found.count, None, None)
+    assert "volume" not in plain.summary()
+    assert (
+        plain.dataset().schema.names
+        == ds.dataset(tmp_path / "plain").schema.names
+        == ["pattern", "centre", "vertices", "active"]
+    )
+    partitions(tmp_path / "plain")[0].unlink()
+    assert count_regions(net, box, store=tmp_path / "plain").count == found.count  # taken up again, and as before
+    measured = count_regions(net, box, store=tmp_path / "measured", volumes=True)
+    assert measured.count == found.count
+    assert math.isclose(measured.volume or 0.0, 64.0, rel_tol=1e-9)
+    assert math.isclose(open_store(tmp_path / "measured").volume or 0.0, 64.0, rel_tol=1e-9)
+    assert patterns_of(open_store(tmp_path / "measured")) == patterns_of(plain)
+    with pytest.raises(FileError, match="it has no volumes, with volumes=True now"):
+        count_regions(net, box, store=tmp_path / "plain", volumes=True)
+    with pytest.raises(FileError, match="it has volumes, without volumes=True now"):
+        count_regions(net, box, store=tmp_path / "measured")
+
+
 # -- taken up again
 
 

@@ -94,6 +94,8 @@ def _differences(found: dict[str, Any], manifest: dict[str, Any]) -> str:
     """Return in words what a store's manifest has otherwise, nothing where that is nothing."""
     other = [f"another {k}" for k in ("network", "domain") if found[k] != manifest[k]]
     other += [f"{k} {found[k]} for {manifest[k]}" for k in ("tolerance", "version") if found[k] != manifest[k]]
+    if found["measured"] != manifest["measured"]:
+        other.append("volumes, without volumes=True now" if found["measured"] else "no volumes, with volumes=True now")
     if not other and found != manifest:
         other = ["another division into partitions, made on another machine or by other versions of libraries"]
     return ", ".join(other)
@@ -134,6 +136,7 @@ def _manifest(job: Job, todo: list[Task]) -> dict[str, Any]:
         "parts": len(todo),
         "dim": job.domain.dim,
         "scale": job.domain.scale,
+        "measured": job.measured,
         "layers": [[g.name, g.kind, list(g.shape), g.num_pieces, g.is_max] for g in job.network.gates],
     }
     return manifest | {"id": hashlib.sha256(json.dumps(manifest).encode()).hexdigest()}
@@ -190,9 +193,9 @@ def _write(part: Path, job: Job, manifest: dict[str, Any], task: Task) -> Record
     columns: dict[str, Any] = {"compression": "zstd", "compression_level": 1, "use_dictionary": ["vertices", "active"]}
     with pq.ParquetWriter(part, schema(manifest), **columns) as writer:
         for cells in cells_of(job, engine, task):
-            volumes = cells.volumes()
-            engine.record.volume += float(volumes.sum())
-            waiting.append(_table(cells, volumes * manifest["scale"], manifest))
+            volumes = cells.volumes() if job.measured else None
+            engine.record.volume += 0.0 if volumes is None else float(volumes.sum())
+            waiting.append(_table(cells, volumes, manifest))
             if sum(t.nbytes for t in waiting) > _BYTES:
                 writer.write_table(pa.concat_tables(waiting))
                 waiting.clear()
@@ -225,13 +228,13 @@ class _writing:
             raise FileError(f"{self.path}: cannot be written ({error.strerror or error}); {advice}") from error
 
 
-def _table(cells: Cells, volumes: Array, manifest: dict[str, Any]) -> pa.Table:
+def _table(cells: Cells, volumes: Array | None, manifest: dict[str, Any]) -> pa.Table:
     words = np.ascontiguousarray(cells.words)
     offsets = np.arange(len(cells) + 1) * (8 * words.shape[1])
     buffers = [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(words)]
     columns = [
         pa.Array.from_buffers(pa.binary(), len(cells), buffers),
-        pa.array(volumes),
+        *([] if volumes is None else [pa.array(volumes * manifest["scale"])]),
         pa.FixedSizeListArray.from_arrays(pa.array(cells.centres().reshape(-1)), manifest["dim"]),
         pa.array(np.diff(cells.start).astype(np.int32)),
         pa.array(_active(words, cells.layers)),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "_manifest.json"  # Arrow passes over names that begin so
 META = b"polylens"
-_KEYS = {"network", "domain", "tolerance", "version", "tasks", "parts", "dim", "scale", "layers", "id"}
+_KEYS = {"network", "domain", "tolerance", "version", "tasks", "parts", "dim", "scale", "measured", "layers", "id"}
 
 
 @final
@@ -35,8 +35,8 @@ class Store(Result):
 
     `directory` holds `_manifest.json` and the partitions; `parts` says how many partitions there are to be and `finished`
     which of them are there. Columns: `pattern` (binary, packed as in `Patterns.packed`), `volume` (in units of the
-    input), `centre` (the mean of the cell's vertices, in the domain's coordinates), `vertices` (how many) and `active`
-    (how many units are off piece 0).
+    input; absent where cells were not measured), `centre` (the mean of the cell's vertices, in the domain's coordinates),
+    `vertices` (how many) and `active` (how many units are off piece 0).
     """
 
     directory: Path
@@ -59,8 +59,10 @@ class Store(Result):
         return sum(int(f["count"]) for f in self._footers())
 
     @property
-    def volume(self) -> float:
-        """The volume of the stored cells, in units of the input."""
+    def volume(self) -> float | None:
+        """The volume of the stored cells, in units of the input; None where they were not measured."""
+        if not self.manifest["measured"]:
+            return None
         return float(self.manifest["scale"]) * sum(f["volume"] for f in self._footers())
 
     def dataset(self) -> ds.Dataset:
@@ -88,7 +90,8 @@ class Store(Result):
 
     def summary(self) -> str:
         state = "complete" if self.complete else "incomplete: the same call of count_regions goes on"
-        return f"{self!r}\n  {self.count} cells of volume {self.volume:.6g}, {state}"
+        volume = "" if self.volume is None else f" of volume {self.volume:.6g}"
+        return f"{self!r}\n  {self.count} cells{volume}, {state}"
 
     def to_dict(self) -> dict[str, Any]:
         sizes = {"parts": self.parts, "finished": len(self.finished), "complete": self.complete}
@@ -154,7 +157,7 @@ def schema(manifest: dict[str, Any]) -> pa.Schema:
     return pa.schema(
         [
             ("pattern", pa.binary()),
-            ("volume", pa.float64()),
+            *([("volume", pa.float64())] if manifest["measured"] else []),
             ("centre", pa.list_(pa.float64(), manifest["dim"])),
             ("vertices", pa.int32()),
             ("active", pa.int32()),

@@ -150,8 +150,8 @@ def count_regions(
         tolerance: as for `iter_cells`.
         limit: stop when so many regions are found, give or take a chunk of some thousand.
         time_limit: stop after so many seconds.
-        volumes: measure the cells' volumes too. With a limit they are measured anyway up to five dimensions, to say what is
-            covered; beyond, a cell's volume costs a hundred times its count.
+        volumes: measure the cells' volumes too. With a limit or a store they are measured anyway up to five dimensions, to
+            say what is covered; beyond, a cell's volume costs a hundred times its count.
         n_jobs: as for `iter_cells`.
         store: a directory that keeps every cell in Parquet partitions; a run that was killed is taken up again by the
             same call. See `open_store`.
@@ -176,7 +176,7 @@ def count_regions(
             raise InputError(f"{name}: expected a positive number, or None for no limit; got {value!r}")
     begin = time.perf_counter()
     place, limited = domain_of(domain), limit is not None or time_limit is not None
-    measured = volumes or store is not None or (limited and place.dim <= _AFFORDABLE_DIM)
+    measured = volumes or ((limited or store is not None) and place.dim <= _AFFORDABLE_DIM)
     job = _job(net, place, tolerance, measured, limit, time_limit)
     within = _Budget(limit, None if time_limit is None else begin + time_limit)
     if store is None:
