@@ -158,7 +158,7 @@ def _add_regions(commands: Any) -> None:
     )
     command.add_argument("--jobs", metavar="N", type=_jobs, default=1, help="threads; -1 for all cores (default: %(default)s)")
     command.add_argument(
-        "--volumes", action=argparse.BooleanOptionalAction, default=True, help="measure volumes, which takes as long again"
+        "--volumes", action=argparse.BooleanOptionalAction, default=None, help="measure volumes (default: up to 5 dimensions)"
     )
     command.add_argument(
         "--linear", action="store_true", help="also merge neighbours with equal maps; holds all regions at once"
@@ -277,7 +277,7 @@ def _regions(options: argparse.Namespace) -> int:
         domain,
         limit=options.limit,
         time_limit=options.time_limit,
-        volumes=options.volumes and domain.is_bounded,
+        volumes=domain.is_bounded and (domain.dim <= 5 if options.volumes is None else options.volumes),
         n_jobs=options.jobs,
         store=options.store,
     )
@@ -295,7 +295,7 @@ def _count_dict(
 ) -> dict[str, Any]:
     volume = domain.volume if math.isfinite(domain.volume) else None
     result = found.to_dict() | {"domain": domain.to_dict() | {"volume": volume}}
-    if not options.volumes:
+    if options.volumes is False:
         result |= {"volume": None}
     result |= {"store": options.store} if options.store else {}
     result |= {"linear_regions": linear} if options.linear else {}
@@ -304,7 +304,7 @@ def _count_dict(
 
 def _count_text(options: argparse.Namespace, found: RegionCount, domain: Domain, linear: int | None) -> str:
     lines = [f"{found.summary()}", f"  domain: {domain!r}, volume {domain.volume:.6g}"]
-    if found.volume is not None and options.volumes:
+    if found.volume is not None and options.volumes is not False:
         lines.append(f"  volume of the regions: {found.volume:.6g}")
     lines += [f"  linear regions: {linear}"] if linear is not None else []
     if not found.complete and (options.plot or options.linear):
