@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
+import matplotlib.pyplot
 import numpy as np
 import pytest
 import torch
@@ -192,6 +193,14 @@ def test_cells_are_views_with_their_vertices_once() -> None:
         found[6]
 
 
+def test_a_cell_goes_by_an_integer_of_any_kind_and_by_nothing_else() -> None:
+    found = subdivide(random_network(2, 6, 1), CUBE[2])
+    assert found[np.int64(1)].index == found[torch.tensor(1)].index == 1
+    for wrong in (slice(0, 2), 1.0, "a", None):
+        with pytest.raises(InputError, match="cell: expected an integer, one cell at a time"):
+            found[wrong]  # type: ignore[index]
+
+
 # -- facets
 
 
@@ -265,6 +274,14 @@ def test_a_unit_that_never_changes_has_no_boundary() -> None:
         found.boundary_of("conv9", 0)
 
 
+def test_a_unit_goes_by_an_integer() -> None:
+    found = subdivide(random_network(2, 6, 1), CUBE[2])
+    assert (found.boundary_of(0, np.int64(3)).pairs == found.boundary_of(0, 3).pairs).all()
+    for wrong in (1.5, "3", None, [1]):
+        with pytest.raises(InputError, match="unit: expected an integer, 0 to 5 of layer relu"):
+            found.boundary_of(0, wrong)  # type: ignore[arg-type]
+
+
 def test_facets_of_the_domain_have_no_neighbour() -> None:
     found = subdivide(random_network(2, 9, 1), CUBE[2])
     outer = found.facets.partner < 0
@@ -332,6 +349,71 @@ def test_hyperplanes_in_general_position_have_their_closed_form(lines: int, dim:
     found = subdivide(random_network(dim, lines, 1), WholeSpace(dim))
     assert found.num_regions == sum(math.comb(lines, k) for k in range(dim + 1))
     assert found.linear_regions().count == found.num_regions
+
+
+def merged_one_by_one(found: Complex) -> int:
+    """Return how many linear regions there are, by comparing the maps of all neighbours."""
+    local = found.local_maps()
+    whole = torch.cat([local.weight.flatten(1), local.offset.flatten(1)], 1)
+    owner = list(range(len(found)))
+
+    def root(i: int) -> int:
+        while owner[i] != i:
+            i = owner[i]
+        return i
+
+    for i, j in found.adjacency.tolist():
+        if torch.allclose(whole[i], whole[j], rtol=0.0, atol=1e-12):
+            owner[root(i)] = root(j)
+    return len({root(i) for i in range(len(found))})
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("name", NAMES)
+def test_no_pair_of_equal_maps_is_missed_by_the_look_along_one_direction(name: str, seed: int) -> None:
+    for dim in (1, 2, 3):
+        found = subdivide(degenerate(name, dim, seed), CUBE[dim])
+        assert found.linear_regions().count == merged_one_by_one(found)
+
+
+def test_kinks_along_the_axes_and_the_diagonals_all_part_linear_regions() -> None:
+    # one unit each, whose boundary holds an axis or a diagonal
+    for row in ([1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [1.0, -1.0], [1e-9, 0.0], [1.0, -2.0]):
+        assert subdivide(dense([([row], None), ([[1.0]], None)]), CUBE[2]).linear_regions().count == 2
+
+
+class Residual(nn.Module):
+    """A small residual network: convolutions with batch norm around a sum, then pooling."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(1, 3, 3, padding=1), nn.BatchNorm2d(3)
+        self.first, self.second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 3, 3, padding=1)
+        self.short, self.last = nn.Conv2d(3, 3, 1), nn.Linear(3 * 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.norm(self.stem(x)))
+        x = torch.relu(self.second(torch.relu(self.first(x))) + self.short(x))
+        y: Tensor = self.last(nn.functional.max_pool2d(x, 2).flatten(1))
+        return y
+
+
+def test_a_plane_through_a_residual_network_has_all_its_parts() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        net = load(Residual().double().eval(), torch.zeros(1, 1, 4, 4, dtype=torch.float64))
+        centre, first, second = torch.randn(3, 1, 4, 4, dtype=torch.float64)
+    plane = Plane(centre, first, second)
+    found = subdivide(net, plane)
+    assert len(found) > 50
+    assert found.volumes.sum() == pytest.approx(plane.volume, rel=1e-9)
+    assert (found.num_unmatched, found.euler_characteristic()) == (0, 1)
+    u = torch.rand(300, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 2 - 1
+    cells = found.locate(u, coordinates=True)
+    assert (cells >= 0).all()
+    assert torch.allclose(value_on(found, cells, u), net(plane.embed(u).reshape(-1, 1, 4, 4)), atol=1e-12)
+    assert found.linear_regions().count == merged_one_by_one(found)
+    matplotlib.pyplot.close(found.plot(colour="class").figure)
 
 
 # -- points
@@ -407,6 +489,28 @@ def test_every_domain_is_covered(domain: Domain, euler: int, tmp_path: Path) -> 
     assert again.patterns == found.patterns
     assert again.euler_characteristic() == euler
     assert (again.locate(found.middles, coordinates=True) == np.arange(len(found))).all()
+
+
+@pytest.mark.parametrize(
+    ("ends", "euler"),
+    [
+        ("||", 1),
+        ("|-", -1),
+        ("||-", -1),
+        ("|--", 1),
+        ("---", -1),
+        ("|>", 0),
+        ("->", 0),
+        (">>", 0),
+        ("|->", 0),
+    ],
+)
+def test_whole_lines_change_the_sign_of_the_euler_characteristic_and_half_lines_make_it_none(ends: str, euler: int) -> None:
+    low = [-math.inf if e == "-" else -1.0 for e in ends]
+    high = [1.0 if e == "|" else math.inf for e in ends]
+    found = subdivide(random_network(len(ends), 7, 4, 1, seed=1), Box(low, high))
+    assert found.euler_characteristic() == euler
+    assert found.num_unmatched == 0
 
 
 def test_an_unbounded_region_has_directions() -> None:

@@ -33,6 +33,18 @@ def local_maps(net: Network, domain: Domain, patterns: Patterns) -> tuple[Tensor
     return torch.cat(weights), torch.cat(offsets)
 
 
+def slopes_along(net: Network, domain: Domain, patterns: Patterns, direction: Tensor) -> Tensor:
+    """Return the slopes (cells, outputs) of the maps along one direction (dim,) of the domain's coordinates, on the CPU."""
+    output, shape = len(net.nodes), net.input_shape
+    column = (domain.basis @ direction).to(net.device, net.dtype).reshape(1, 1, *shape)
+    found = [torch.zeros(0, math.prod(net.output_shape), dtype=net.dtype)]
+    for part in _chunks(net, domain, patterns):
+        with torch.no_grad():
+            image = push(net, on_patterns(net, part, output), column, {output})[output]
+        found.append(flat(image, 2)[:, 0].expand(len(part), -1).cpu())
+    return torch.cat(found)
+
+
 def map_errors(net: Network, domain: Domain, patterns: Patterns, relative: float) -> tuple[Array, Array]:
     """Return how much of weights and offsets, shaped as in `local_maps`, is rounding: `relative` of their terms."""
     output = len(net.nodes)

@@ -6,6 +6,8 @@ One struct of arrays; a `Cell` is a view of one of them. What a complex does not
 from __future__ import annotations
 
 import importlib
+import math
+import operator
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, final
 import numpy as np
 import torch
 
-from ._cell_maps import local_maps, map_errors, most_errors
+from ._cell_maps import local_maps, map_errors, most_errors, slopes_along
 from ._check import ArrayLike, array, finite
 from ._files import write_atomically
 from ._locate import Lookup, inside
@@ -169,10 +171,14 @@ class Complex(Result):
         return (Cell(self, i) for i in range(len(self)))
 
     def cell(self, index: int) -> Cell:
-        """Return one cell; negative numbers count from the end. Raises IndexError for one that is not there."""
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"cell {index} of {len(self)}")
-        return Cell(self, int(index) % len(self))
+        """Return one cell; negative numbers count from the end.
+
+        Raises IndexError for one that is not there, InputError for a slice or another thing that is no integer.
+        """
+        k = _integer(index, "cell", "one cell at a time, as in [c[i] for i in range(10)]")
+        if not -len(self) <= k < len(self):
+            raise IndexError(f"cell {k} of {len(self)}")
+        return Cell(self, k % len(self))
 
     @property
     def num_cells(self) -> int:
@@ -330,6 +336,7 @@ class Complex(Result):
         """Return which piece a unit, a position in its flattened layer, is on in every cell: (cells,)."""
         one = self.patterns.layer(layer)
         count = one.layers[0].num_units
+        unit = _integer(unit, "unit", f"0 to {count - 1} of layer {one.layers[0].name}")
         if not 0 <= unit < count:
             raise InputError(f"unit: expected 0 to {count - 1} of layer {one.layers[0].name}; got {unit}")
         planes = one.packed.numpy().reshape(len(self), one.layers[0].planes, one.layers[0].plane_bytes)
@@ -361,8 +368,11 @@ class Complex(Result):
         Maps are equal when they differ by no more than the rounding of their terms. Neighbouring cells have equal maps
         behind dead units, for example, or where what a unit adds is cancelled.
 
-        Raises GeometryError for a network that jumps. Cost: `local_maps` of all cells, and as much again for cells that may
-        have a neighbour with an equal map; (dim + 1) numbers an output and cell in memory.
+        Raises GeometryError for a network that jumps.
+
+        Algorithm: the slopes along one direction that is no symmetry's part most neighbours already, for one forward pass a
+        cell; whole maps and the sizes of their terms are worked out for those alone that may still have an equal neighbour,
+        dim + 1 passes and as much again for each.
         """
         return self._linear_regions
 
@@ -370,19 +380,23 @@ class Complex(Result):
     def _linear_regions(self) -> LinearRegions:
         from ._faces import components
 
-        pairs, found = self.adjacency, self.local_maps()
-        values, relative = (found.weight.numpy(), found.offset.numpy()), _ROUNDING * self.tolerance.relative
-        # the sizes of terms are worked out for those pairs alone that may be equal at all
-        most = [
-            np.broadcast_to(e, v.shape) for e, v in zip(most_errors(self.network, self.domain, relative), values, strict=True)
-        ]
-        pairs = pairs[_equal(pairs, values, most, pairs)]
+        relative = _ROUNDING * self.tolerance.relative
+        pairs = self._maybe_equal(self.adjacency, relative)
+        if not len(pairs):
+            return LinearRegions(*components(pairs, len(self)))
         cells, place = np.unique(pairs, return_inverse=True)
-        if len(pairs):
-            some = self.patterns[torch.from_numpy(cells)]
-            errors = map_errors(self.network, self.domain, some, relative)
-            pairs = pairs[_equal(pairs, values, errors, place.reshape(-1, 2))]
-        return LinearRegions(*components(pairs, len(self)))
+        place, some = place.reshape(-1, 2), self.patterns[torch.from_numpy(cells)]
+        weight, offset = local_maps(self.network, self.domain, some)
+        errors = map_errors(self.network, self.domain, some, relative)
+        equal = _equal(place, (weight.numpy(), offset.numpy()), errors)
+        return LinearRegions(*components(pairs[equal], len(self)))
+
+    def _maybe_equal(self, pairs: Array, relative: float) -> Array:
+        """Return the pairs whose maps may be equal, for all that their slopes along one direction say."""
+        along = 1.0 + np.modf(np.arange(1, self.dim + 1) * math.sqrt(2.0))[0]
+        slopes = slopes_along(self.network, self.domain, self.patterns, torch.from_numpy(along)).numpy()
+        most = 2.0 * most_errors(self.network, self.domain, relative)[0] @ along  # the slopes themselves are rounded too
+        return pairs[_equal(pairs, (slopes,), (np.broadcast_to(most, slopes.shape),))]
 
     # -- points
 
@@ -439,7 +453,8 @@ class Complex(Result):
     def euler_characteristic(self) -> int:
         """Return vertices - edges + polygons - ...: 1 for a bounded domain, which is convex.
 
-        For the whole space it is (-1)^dim, and 0 for every other unbounded domain, as faces at infinity do not count. A
+        Faces at infinity do not count. An unbounded domain that has a ray without its opposite, as a half-space or an orthant,
+        has 0; one that is a bounded set times k whole lines has (-1)^k: -1 for a strip, (-1)^dim for the whole space. A
         network that jumps has none (GeometryError).
         """
         return sum((-1) ** k * n for k, n in enumerate(self.face_numbers))
@@ -562,6 +577,14 @@ def load_complex(path: str | PathLike[str], net: Network) -> Complex:
     return Complex(net, domain, tolerance, mesh, words, sides)
 
 
+def _integer(value: Any, what: str, wanted: str) -> int:
+    """Return a number of something, of Python's, numpy's or torch's integers."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise InputError(f"{what}: expected an integer, {wanted}; got {value!r}") from None
+
+
 def _used(part: Cells) -> Cells:
     """Return a part without the vertices that none of its cells has."""
     used = np.zeros(len(part.points), bool)
@@ -572,12 +595,12 @@ def _used(part: Cells) -> Cells:
     )
 
 
-def _equal(pairs: Array, values: Sequence[Array], errors: Sequence[Array], place: Array) -> Array:
-    """Say for which pairs all values differ by no more than both errors; `place` are the pairs' rows among the errors."""
+def _equal(pairs: Array, values: Sequence[Array], errors: Sequence[Array]) -> Array:
+    """Say for which pairs of rows all values differ by no more than both errors."""
     equal = np.ones(len(pairs), bool)
     for value, error in zip(values, errors, strict=True):
         for k in range(0, len(pairs), 1 << 16):
-            (i, j), (a, b) = pairs[k : k + (1 << 16)].T, place[k : k + (1 << 16)].T
-            near = np.abs(value[i] - value[j]) <= error[a] + error[b]
+            i, j = pairs[k : k + (1 << 16)].T
+            near = np.abs(value[i] - value[j]) <= error[i] + error[j]
             equal[k : k + (1 << 16)] &= near.reshape(len(i), -1).all(1)
     return equal
