@@ -600,5 +600,55 @@ def test_the_line_between_classes_is_where_the_largest_outputs_tie() -> None:
 def test_what_cannot_be_drawn_is_said() -> None:
     with pytest.raises(GeometryError, match="1 or 2 dimensions; got 3"):
         subdivide(random_network(3, 4, 1), CUBE[3]).plot()
-    with pytest.raises(InputError, match="colour"):
+    with pytest.raises(InputError, match=r"colour: expected 0 \(the only output\), a unit .* got 'class'; .* has no classes"):
         subdivide(random_network(2, 4, 1), CUBE[2]).plot(colour="class")
+    with pytest.raises(InputError, match=r'an output from 0 to 2, "class".* got 5$'):
+        subdivide(random_network(2, 4, 3), CUBE[2]).plot(colour=5)
+
+
+@pytest.mark.parametrize("colour", ["class", 0, ("relu1", 3), "density"])
+def test_labels_and_legends_fit_on_a_figure_without_a_layout(colour: object) -> None:
+    figure, ax = matplotlib.pyplot.subplots()
+    subdivide(random_network(2, 12, 10, 3), CUBE[2]).plot(ax, colour=colour)
+    figure.canvas.draw()
+    whole, drawn = figure.bbox, figure.get_tightbbox().transformed(figure.dpi_scale_trans)
+    assert whole.x0 <= drawn.x0
+    assert drawn.x1 <= whole.x1
+    assert whole.y0 <= drawn.y0
+    assert drawn.y1 <= whole.y1
+    matplotlib.pyplot.close(figure)
+
+
+def test_a_layout_that_a_figure_has_and_axes_that_somebody_placed_stay() -> None:
+    found = subdivide(random_network(2, 12, 10, 3), CUBE[2])
+    figure, ax = matplotlib.pyplot.subplots(layout="constrained")
+    engine = figure.get_layout_engine()
+    found.plot(ax)
+    assert figure.get_layout_engine() is engine
+    placed = matplotlib.pyplot.figure()
+    found.plot(placed.add_axes((0.1, 0.1, 0.5, 0.8)))
+    assert placed.get_layout_engine() is None
+    for drawn in (figure, placed):
+        drawn.canvas.draw()
+        matplotlib.pyplot.close(drawn)
+
+
+def test_the_legend_lists_the_classes_that_occur() -> None:
+    net = random_network(2, 12, 10, 8, seed=11)
+    found = subdivide(net, CUBE[2])
+    ax = found.plot(colour="class")
+    named = [text.get_text() for text in ax.get_legend().get_texts()]
+    occurring = net(spread(CUBE[2], 20_000)).argmax(1).unique().tolist()
+    assert 1 < len(occurring) < 8
+    assert named == [f"class {k}" for k in occurring]
+    matplotlib.pyplot.close(ax.figure)
+
+
+@pytest.mark.parametrize("colour", [("relu2", 1), "active", "density", "pattern"])
+def test_edges_stand_out_from_the_cells_they_enclose(colour: object) -> None:
+    ax = subdivide(random_network(2, 12, 10, 3), CUBE[2]).plot(colour=colour, boundary=False)
+    cells, edges = ax.collections
+    grey = np.array([0.299, 0.587, 0.114])
+    apart = np.abs(cells.get_facecolor()[:, :3] @ grey - edges.get_edgecolor()[:, :3] @ grey)
+    assert apart.min() > 0.25
+    matplotlib.pyplot.close(ax.figure)

@@ -31,6 +31,7 @@ _POLYGONS = 20_000  # more cells than this are painted onto pixels, without edge
 _EXACT = 60_000  # up to here the boundary between classes is computed cell by cell
 _PIXELS, _EVALUATED = 1000, 350  # along the longer side; fewer where more cells than _EXACT would be evaluated
 _CLASSES = (BLUE, ORANGE, GREEN, "#E69F00", SKY, PINK, "#F0E442", GREY, "#7B4FA3", "#8C564B")
+_BRIGHTNESS = np.array([0.299, 0.587, 0.114])  # of red, green and blue to the eye
 _BATCH = 1 << 14
 
 
@@ -50,7 +51,8 @@ def _(
     logarithm of one over the volume), "active" (how many units are off their first piece), "pattern"; by default "class",
     or the output where there is only one. `edges` are drawn where they can be told apart, `boundary` is the line between
     classes, `window` ((low, high), (low, high)) what is shown of an unbounded domain. One dimension shows all outputs as
-    graphs, and the colour as a strip below.
+    graphs, and the colour as a strip above. The figure of an `ax` that is given is laid out anew when it is drawn, for
+    labels and legend to fit, unless it has a layout of its own.
 
     Raises GeometryError for another dimension, InputError for another colour.
     """
@@ -63,8 +65,19 @@ def _(
     paint = _paint(result, chosen)
     with style():
         if result.dim == 1:
-            return _graph(result, ax, paint if colour is not None or outputs > 1 else None, window)
-        return _map(result, ax, paint, edges, boundary and outputs > 1, window)
+            ax = _graph(result, ax, paint if colour is not None or outputs > 1 else None, window)
+        else:
+            ax = _map(result, ax, paint, edges, boundary and outputs > 1, window)
+    _fit(ax)
+    return ax
+
+
+def _fit(ax: Axes) -> None:
+    """Have a figure without a layout make room for labels and legends, where all of its axes stand in a grid."""
+    figure: Any = ax.figure
+    free = hasattr(figure, "set_layout_engine") and figure.get_layout_engine() is None
+    if free and all(a.get_subplotspec() is not None for a in figure.axes):
+        figure.set_layout_engine("tight")
 
 
 # -- what colours say
@@ -85,7 +98,7 @@ def _paint(c: Complex, colour: Colour) -> _Paint:
     outputs = math.prod(c.network.output_shape)
     if isinstance(colour, tuple) and len(colour) == 2:
         return _unit_paint(c, *colour)
-    if isinstance(colour, int) and not isinstance(colour, bool) and 0 <= colour < outputs:
+    if isinstance(colour, int | np.integer) and not isinstance(colour, bool) and 0 <= colour < outputs:
         label = f"output {colour}" if outputs > 1 else "output"
         return _Paint(lambda cells, u: _outputs(c, cells, u)[:, colour], label, False)
     if colour == "class" and outputs > 1:
@@ -99,9 +112,10 @@ def _paint(c: Complex, colour: Colour) -> _Paint:
         return _Paint(lambda cells, u: _active(c, cells), "active units", True, palette="cividis")
     if colour == "pattern":
         return _Paint(lambda cells, u: _shade(c, cells), "pattern", True, palette="pattern")
+    several = f'an output from 0 to {outputs - 1}, "class" (the largest of them)' if outputs > 1 else "0 (the only output)"
+    hint = "; a network of one output has no classes" if isinstance(colour, str) and colour == "class" else ""
     raise InputError(
-        f'colour: expected an output below {outputs}, "class" (for several outputs), a unit as (layer, position), "density",'
-        f' "active" or "pattern"; got {colour!r}'
+        f'colour: expected {several}, a unit as (layer, position), "density", "active" or "pattern"; got {colour!r}{hint}'
     )
 
 
@@ -276,14 +290,16 @@ def _map(c: Complex, ax: Axes | None, paint: _Paint, edges: bool, boundary: bool
     if paint.flat and drawn:
         values = paint.values(np.arange(len(c)), c.middles)
         palette, norm = _scale(paint, values)
-        _fill(ax, polygons, palette(norm(values)))
+        colours = palette(norm(values))
+        _fill(ax, polygons, colours)
     else:
-        palette, norm = _pixels(c, ax, polygons, paint)
+        values, palette, norm = _pixels(c, ax, polygons, paint)
+        colours = None
     if edges and drawn:
-        _edges(ax, polygons, tinted=not paint.flat)
+        _edges(ax, polygons, colours)
     if boundary:
         _decision(c, ax, polygons)
-    _key(ax, paint, palette, norm)
+    _key(ax, paint, palette, norm, values)
     ax.set_title(f"{c.num_regions:,} activation regions")
     return ax
 
@@ -306,13 +322,16 @@ def _fill(ax: Axes, polygons: _Polygons, colours: Array) -> None:
     ax.add_collection(cells, autolim=False)
 
 
-def _edges(ax: Axes, polygons: _Polygons, tinted: bool) -> None:
+def _edges(ax: Axes, polygons: _Polygons, colours: Array | None) -> None:
+    """Draw the edges, dark on light cells and white on dark ones; dark where colours vary within cells (None)."""
     from matplotlib.collections import PolyCollection
+    from matplotlib.colors import to_rgba
 
     count = len(polygons.start) - 1
     width = float(np.clip(14.0 / math.sqrt(count), 0.08, 0.8))
-    cells = PolyCollection(_ordered(polygons), facecolors="none", edgecolors=INK if tinted else "white", linewidths=width)
-    cells.set_alpha(0.55 if tinted else 0.9)
+    light = np.ones(count, bool) if colours is None else colours[:, :3] @ _BRIGHTNESS > 0.5
+    ink = np.where(light[:, None], to_rgba(INK, 0.55), to_rgba("white", 0.9))
+    cells = PolyCollection(_ordered(polygons), facecolors="none", edgecolors=ink, linewidths=width)
     cells.set_rasterized(count > 5000)
     ax.add_collection(cells, autolim=False)
 
@@ -334,8 +353,8 @@ def _grid(polygons: _Polygons, pixels: int) -> tuple[Array, Array, Array]:
     return image, u, np.array([low[0], low[0] + columns * step[0], low[1], low[1] + rows * step[1]])
 
 
-def _pixels(c: Complex, ax: Axes, polygons: _Polygons, paint: _Paint) -> tuple[Any, Any]:
-    """Paint the window pixel by pixel; return the colours and their scale."""
+def _pixels(c: Complex, ax: Axes, polygons: _Polygons, paint: _Paint) -> tuple[Array, Any, Any]:
+    """Paint the window pixel by pixel; return the values (NaN outside the domain), the colours and their scale."""
     image, u, extent = _grid(polygons, _PIXELS if paint.flat or len(c) <= _EXACT else _EVALUATED)
     seen = image >= 0
     values = np.full(image.shape, np.nan)
@@ -345,7 +364,7 @@ def _pixels(c: Complex, ax: Axes, polygons: _Polygons, paint: _Paint) -> tuple[A
     colours[~seen] = 0.0
     ax.imshow(colours, origin="lower", extent=tuple(extent), aspect=ax.get_aspect(), interpolation="antialiased", zorder=0)
     ax.set(xlim=polygons.window[0], ylim=polygons.window[1])
-    return palette, norm
+    return values, palette, norm
 
 
 # -- the line between classes
@@ -432,8 +451,8 @@ def _traced(c: Complex, ax: Axes, polygons: _Polygons) -> None:
 # -- words
 
 
-def _key(ax: Axes, paint: _Paint, palette: Any, norm: Any) -> None:
-    """Add a legend or a colour bar."""
+def _key(ax: Axes, paint: _Paint, palette: Any, norm: Any, values: Array) -> None:
+    """Add a legend of the names that occur among the values, or a colour bar."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.patches import Patch
     from matplotlib.ticker import MaxNLocator
@@ -441,7 +460,8 @@ def _key(ax: Axes, paint: _Paint, palette: Any, norm: Any) -> None:
     if paint.palette == "pattern":
         return
     if paint.names is not None and len(paint.names) <= 10:
-        patches = [Patch(facecolor=palette(norm(k)), label=name) for k, name in enumerate(paint.names)]
+        occurring = np.unique(values[np.isfinite(values)]).astype(int)
+        patches = [Patch(facecolor=palette(norm(k)), label=paint.names[k]) for k in occurring]
         title = None if paint.label.startswith("class") else paint.label
         ax.legend(handles=patches, title=title, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)
         return
