@@ -646,9 +646,20 @@ def test_the_legend_lists_the_classes_that_occur() -> None:
 
 @pytest.mark.parametrize("colour", [("relu2", 1), "active", "density", "pattern"])
 def test_edges_stand_out_from_the_cells_they_enclose(colour: object) -> None:
-    ax = subdivide(random_network(2, 12, 10, 3), CUBE[2]).plot(colour=colour, boundary=False)
+    whole = subdivide(random_network(2, 12, 10, 3), CUBE[2])
+    ax = whole.plot(colour=colour, boundary=False)
     cells, edges = ax.collections
     grey = np.array([0.299, 0.587, 0.114])
-    apart = np.abs(cells.get_facecolor()[:, :3] @ grey - edges.get_edgecolor()[:, :3] @ grey)
+    faces = np.repeat(cells.get_facecolor(), np.diff(whole.mesh.start), axis=0)  # a cell has as many edges as vertices
+    apart = np.abs(faces[:, :3] @ grey - edges.get_edgecolor()[:, :3] @ grey)
     assert apart.min() > 0.25
+    matplotlib.pyplot.close(ax.figure)
+
+
+def test_walls_between_the_cones_of_the_whole_plane_are_no_edges() -> None:
+    net = dense([([[1.0, 0.3]], [0.5]), ([[1.0]], None)])  # one line, and three cones around the origin
+    ax = subdivide(net, WholeSpace(2)).plot(colour="pattern", window=((-2.0, 2.0), (-2.0, 2.0)))
+    _, edges = ax.collections
+    for segment in edges.get_segments():
+        assert np.abs(segment @ [1.0, 0.3] + 0.5).max() < 1e-9 or np.abs(segment).max(1).min() > 10  # or far outside
     matplotlib.pyplot.close(ax.figure)

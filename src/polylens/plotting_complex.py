@@ -296,7 +296,7 @@ def _map(c: Complex, ax: Axes | None, paint: _Paint, edges: bool, boundary: bool
         values, palette, norm = _pixels(c, ax, polygons, paint)
         colours = None
     if edges and drawn:
-        _edges(ax, polygons, colours)
+        _edges(ax, c, polygons, colours)
     if boundary:
         _decision(c, ax, polygons)
     _key(ax, paint, palette, norm, values)
@@ -304,36 +304,48 @@ def _map(c: Complex, ax: Axes | None, paint: _Paint, edges: bool, boundary: bool
     return ax
 
 
-def _ordered(polygons: _Polygons) -> list[Array]:
-    """Return the corners of each cell in order around it."""
+def _around_cells(polygons: _Polygons) -> Array:
+    """Return the incidences of each cell in order around it, cell by cell."""
     count = np.diff(polygons.start)
     cell = np.repeat(np.arange(len(count)), count)
     centre = np.add.reduceat(polygons.corners, polygons.start[:-1]) / count[:, None]
     away = polygons.corners - centre[cell]
-    order = np.lexsort((np.arctan2(away[:, 1], away[:, 0]), cell))
-    return np.split(polygons.corners[order], polygons.start[1:-1])
+    order: Array = np.lexsort((np.arctan2(away[:, 1], away[:, 0]), cell))
+    return order
 
 
 def _fill(ax: Axes, polygons: _Polygons, colours: Array) -> None:
     from matplotlib.collections import PolyCollection
 
-    cells = PolyCollection(_ordered(polygons), facecolors=colours, edgecolors=colours, linewidths=0.2)
+    corners = np.split(polygons.corners[_around_cells(polygons)], polygons.start[1:-1])
+    cells = PolyCollection(corners, facecolors=colours, edgecolors=colours, linewidths=0.2)
     cells.set_rasterized(len(colours) > 5000)
     ax.add_collection(cells, autolim=False)
 
 
-def _edges(ax: Axes, polygons: _Polygons, colours: Array | None) -> None:
-    """Draw the edges, dark on light cells and white on dark ones; dark where colours vary within cells (None)."""
-    from matplotlib.collections import PolyCollection
+def _edges(ax: Axes, c: Complex, polygons: _Polygons, colours: Array | None) -> None:
+    """Draw the edges, dark on light cells and white on dark ones; dark where colours vary within cells (None).
+
+    Walls between the cones of an unbounded domain are no edges: no unit switches there.
+    """
+    from matplotlib.collections import LineCollection
     from matplotlib.colors import to_rgba
 
     count = len(polygons.start) - 1
     width = float(np.clip(14.0 / math.sqrt(count), 0.08, 0.8))
     light = np.ones(count, bool) if colours is None else colours[:, :3] @ _BRIGHTNESS > 0.5
     ink = np.where(light[:, None], to_rgba(INK, 0.55), to_rgba("white", 0.9))
-    cells = PolyCollection(_ordered(polygons), facecolors="none", edgecolors=ink, linewidths=width)
-    cells.set_rasterized(count > 5000)
-    ax.add_collection(cells, autolim=False)
+    here = _around_cells(polygons)
+    after = np.arange(1, len(here) + 1)
+    after[polygons.start[1:] - 1] = polygons.start[:-1]
+    there = here[after]
+    walls = np.uint64((1 << c.domain.start().walls) - 1)
+    kept = (c.mesh.facets[here, 0] & c.mesh.facets[there, 0] & walls) == 0
+    lines = np.stack([polygons.corners[here], polygons.corners[there]], 1)[kept]
+    ink = np.repeat(ink, np.diff(polygons.start), axis=0)[kept]
+    edges = LineCollection(lines, colors=ink, linewidths=width, capstyle="round")
+    edges.set_rasterized(count > 5000)
+    ax.add_collection(edges, autolim=False)
 
 
 def _grid(polygons: _Polygons, pixels: int) -> tuple[Array, Array, Array]:
