@@ -232,7 +232,7 @@ def test_a_stream_that_is_left_leaves_no_thread() -> None:
     cells = iter_cells(random_network((4, 60, 60, 1)), unit_box(4), n_jobs=2)
     next(cells)
     cells.close()
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 def test_threads_wait_while_nobody_takes_their_cells() -> None:
@@ -246,8 +246,9 @@ def test_threads_wait_while_nobody_takes_their_cells() -> None:
 
 
 INTERRUPTED = """
-import sys, threading, time
+import signal, sys, threading, time
 import joblib, torch
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts with it ignored
 from test_counting import random_network, unit_box
 from polylens import count_regions
 if __name__ == "__main__":

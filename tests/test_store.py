@@ -570,7 +570,7 @@ def test_workers_do_not_outlive_a_run_that_was_killed(tmp_path: Path) -> None:
         run.kill()
         run.wait()
     assert workers
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120  # each finishes the chunk that it is at, however busy the machine
     while any(Path("/proc", str(w)).exists() for w in workers) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert [w for w in workers if Path("/proc", str(w)).exists()] == []

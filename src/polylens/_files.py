@@ -47,8 +47,8 @@ def write_directory_atomically(path: str | Path) -> Iterator[Path]:
     if path.exists() and not path.is_dir():
         raise FileError(f"{path}: expected a directory to write into; it is a file")
     part = _nearest_directory(path) / _temporary_name(path.name)
-    part.mkdir()
     try:
+        part.mkdir()
         yield part
         if path.is_dir():
             _move_into(part, path)
