@@ -38,7 +38,7 @@ def main() -> None:
     x = read_data(images).first(2).fitted(net.input_shape).inputs.double()
     segment = Segment(x[0], x[1])
     whole = subdivide(net, segment)
-    t = whole.vertices.reshape(-1).sort().values[1:-1]
+    t = torch.as_tensor(whole.vertices).reshape(-1).sort().values[1:-1]
     worst = float(smallest_part(net, segment.embed(t[:, None]).reshape(-1, *net.input_shape)).max())
     assert worst <= 1e-12, worst
     grid = torch.linspace(0, 1, 2000, dtype=torch.float64)

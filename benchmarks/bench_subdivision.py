@@ -71,7 +71,7 @@ def acas_boxes() -> Iterator[tuple[str, Any, Any]]:
     """Yield the boxes of property 1 for two networks, in the coordinates of the networks."""
     low = torch.tensor([0.600000, -0.5, -0.5, 0.45, -0.5], dtype=torch.float64)
     high = torch.tensor([0.679858, 0.5, 0.5, 0.5, -0.45], dtype=torch.float64)
-    for model in ("ACASXU_run2a_1_1_batch_2000.onnx", "ACASXU_run2a_2_3_batch_2000.onnx"):
+    for model in ("ACASXU_run2a_1_1_batch_2000.onnx", "ACASXU_run2a_1_2_batch_2000.onnx"):
         if data_file("acasxu", "onnx", model) is not None:
             yield model, low, high
 
