@@ -93,9 +93,7 @@ class Engine:
     With `counting`, cells behind the last gate are counted and not made, which needs a bounded domain.
     """
 
-    def __init__(
-        self, net: Network, domain: Domain, tolerance: Tolerance, *, counting: bool = False, chunk: int = 0
-    ) -> None:
+    def __init__(self, net: Network, domain: Domain, tolerance: Tolerance, *, counting: bool = False, chunk: int = 0) -> None:
         self.network, self.domain, self.tolerance = exact(net), domain, tolerance
         if domain.num_inputs != math.prod(net.input_shape):
             raise ShapeError(
