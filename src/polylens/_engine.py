@@ -172,8 +172,7 @@ class Engine:
         """Yield what of a chunk lies within rows in the domain's coordinates."""
         z = chunk.points @ matrix.T - chunk.weight[:, None] * bound
         width, unit = 64 * words_of(len(bound)), self.tolerance.relative
-        scale = np.abs(chunk.points).max(0, initial=0.0)
-        scale[scale == 0.0] = 1.0
+        scale = _scale(chunk.points)
         magnitude = _wide(np.abs(matrix) @ scale * unit, width)
         constant = _wide(np.abs(bound) * unit, width)
         largest = np.abs(chunk.points / scale).max(1, initial=0.0)

@@ -20,7 +20,7 @@ CELL, DEPTH, POOL, OUT, INCIDENCES, COUNT, FRAGILE = range(7)
 # entries of `slack`
 DROPPED, KEPT = range(2)
 # entries of `options`
-COUNTING, NEGATIVE_ONLY, SHARING, FIRST_BIT, RESERVED, SIDES = range(6)
+COUNTING, NEGATIVE_ONLY, SHARING, FIRST_BIT, RESERVED = range(5)
 # what a call ends with
 DONE, OUT_FULL, POOL_FULL, ARENA_FULL, FRAME_FULL, BITS_FULL = range(6)
 
@@ -45,7 +45,6 @@ class Pool(NamedTuple):
     positive: Array
     negative: Array
     between: Array
-    plane: Array
 
 
 class Table(NamedTuple):
@@ -258,7 +257,7 @@ def _vertex(a, b, t, plane, pool, table, options, state):
             slot = (slot + 1) & (slots - 1)
     new = state[POOL]
     state[POOL] += 1
-    pool.positive[new], pool.negative[new], pool.between[new], pool.plane[new] = a, b, t, plane
+    pool.positive[new], pool.negative[new], pool.between[new] = a, b, t
     pool.magnitude[new] = (1.0 - t) * pool.magnitude[a] + t * pool.magnitude[b]
     pool.weight[new] = (1.0 - t) * pool.weight[a] + t * pool.weight[b]
     pool.error[new] = (1.0 - t) * pool.error[a] + t * pool.error[b]

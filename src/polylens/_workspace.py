@@ -132,9 +132,9 @@ class Workspace:
 
     def sweep(self, job: Sweep, tally: Tally) -> Iterator[Cut]:
         """Yield the finished cells of a chunk, a bounded number at a time; cells that are only counted go to the tally."""
-        initial, state, options = len(job.z), np.zeros(7, np.int64), np.zeros(6, np.int64)
+        initial, state, options = len(job.z), np.zeros(7, np.int64), np.zeros(5, np.int64)
         state[_frames.POOL] = floor = initial
-        options[:] = job.counting, job.clipping, 0, job.first_bit, job.reserved, 0
+        options[:] = job.counting, job.clipping, 0, job.first_bit, job.reserved
         cells = self._fitted(job.cells)
         pool, rows = self._pool(job)
         signs = self._classify(job, pool, tally, state)
@@ -185,7 +185,7 @@ class Workspace:
         count = len(job.z) + self.room
         own = [_room(v, count) for v in (job.magnitude, job.weight, job.error)]
         ends = [np.empty(count, np.int32) for _ in range(2)]
-        pool = _frames.Pool(own[0], own[1], own[2], ends[0], ends[1], np.empty(count), np.empty(count, np.int64))
+        pool = _frames.Pool(own[0], own[1], own[2], ends[0], ends[1], np.empty(count))
         return pool, {k: _room(v, count) for k, v in job.rows.items()}
 
     def _larger(self, pool: _frames.Pool, rows: dict[int, Array], initial: int) -> tuple[_frames.Pool, dict[int, Array]]:
