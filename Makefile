@@ -9,7 +9,7 @@ REPORT ?= report
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help report test check docs bench clean
+.PHONY: help report test search check docs bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -22,6 +22,9 @@ report: $(VENV)/.run ## the built-in digits network, looked at: report/index.htm
 test: $(VENV)/.test ## the whole test suite with doctests
 	@echo "==> pytest on 2 processes"
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --durations=10
+
+search: $(VENV)/.test ## the property tests on examples that nobody has seen before
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --hypothesis-profile search -m hypothesis
 
 check: $(VENV)/.lint ## formatting, lint, types
 	@echo "==> ruff format --check"

@@ -1,4 +1,4 @@
-"""Shared by all tests: where the real data lie."""
+"""Shared by all tests: where the real data lie, and how examples are searched for."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The suite finds the same examples everywhere; `make search` looks for new ones, and what it finds becomes an @example.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("search", deadline=None, print_blob=True)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")

@@ -57,20 +57,21 @@ class Windows(NamedTuple):
 
 @compiled
 def classify_max(z, windows, pool, first, last, leading):
-    """Write for every vertex and window which candidates lead or tie with the leader, as bits."""
+    """Write for every vertex and window which candidates no other is ahead of by more than both tolerances, as bits."""
     count, candidates = windows.table.shape
     words = leading.shape[2]
     for v in range(first, last):
         for u in range(count):
             best = -np.inf
             for c in range(candidates):
-                if windows.table[u, c] >= 0:
-                    best = max(best, windows.sign * z[v, windows.table[u, c]])
+                q = windows.table[u, c]
+                if q >= 0:
+                    best = max(best, windows.sign * z[v, q] - tolerance_at(windows, pool, v, q))
             for w in range(words):
                 leading[v, u, w] = 0
             for c in range(candidates):
                 q = windows.table[u, c]
-                if q >= 0 and windows.sign * z[v, q] >= best - 2.0 * tolerance_at(windows, pool, v, q):
+                if q >= 0 and windows.sign * z[v, q] + tolerance_at(windows, pool, v, q) >= best:
                     leading[v, u, c // 64] |= np.uint64(1) << np.uint64(c % 64)
 
 
