@@ -231,10 +231,15 @@ def box(low: Sequence[float], high: Sequence[float]) -> Cell:
 
 def cells(steps: Sequence[Step], domain: Cell) -> list[Cell]:
     """Return the cells of a program over a box (or part of one), each with an interior: all cases of all units in turn."""
+    return [cell for cell, _ in cells_with_outputs(steps, domain)]
+
+
+def cells_with_outputs(steps: Sequence[Step], domain: Cell) -> list[tuple[Cell, Forms]]:
+    """Return the cells of a program, each with the affine functions that the outputs are on it."""
     dim = len(domain.point)
     corner = [-b for b in domain.bound[:dim]]
     inputs: Forms = [([Fraction(int(i == j)) for j in range(dim)], Fraction(0)) for i in range(dim)]
-    return [cell for cell, _ in _cells(steps, [inputs], domain, corner)]
+    return [(cell, values[-1]) for cell, values in _cells(steps, [inputs], domain, corner)]
 
 
 def _cells(steps: Sequence[Step], values: list[Forms], cell: Cell, corner: Vector) -> Iterator[tuple[Cell, list[Forms]]]:

@@ -115,3 +115,14 @@ def _widths(inputs: int, steps: list[Step]) -> list[int]:
         else:
             found.append(found[step.first] + (found[step.second] if isinstance(step, Join) else 0))
     return found
+
+
+def continuous_program(inputs: int, units: int) -> st.SearchStrategy[list[Step]]:
+    """Draw a program without jumps, whose closed cells tell the outputs at their walls too."""
+    return program(inputs, units).filter(lambda steps: not any(isinstance(step, Kink) and _jumps(step) for step in steps))
+
+
+def _jumps(gate: Kink) -> bool:
+    """Return whether two neighbouring pieces differ at the breakpoint between them."""
+    pieces = list(zip(gate.slopes, gate.intercepts, strict=True))
+    return any(a * z + c != b * z + d for z, ((a, c), (b, d)) in zip(gate.breakpoints, itertools.pairwise(pieces), strict=True))
