@@ -23,7 +23,7 @@ LAYERS: tuple[set[str], ...] = (
     {"_workspace", "cells", "gates", "geometry", "store"},
     {"_flat", "domain", "smooth"},
     {"_saved", "_verdicts", "network"},
-    {"_decide", "_rounding", "_stages", "local"},
+    {"_decide", "_rounding", "_stages", "compose", "local"},
     {"_cell_maps", "_locate", "facets", "germ", "linearise"},
     {"_engine", "boundary", "convert", "data", "region"},
     {"_tasks", "explore"},

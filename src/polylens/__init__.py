@@ -4,6 +4,7 @@ from .affine import AffineMap
 from .boundary import Crossings, NearestBoundary, first_boundary, nearest_boundary
 from .cells import Cells
 from .complex import Complex, load_complex, subdivide
+from .compose import compose
 from .convert import load
 from .convert.arrays import dense
 from .domain import Box, Plane, Polygon, Segment, Slice, WholeSpace
@@ -46,6 +47,7 @@ __all__ = [
     "WholeSpace",
     "affine_map",
     "affine_maps",
+    "compose",
     "count_regions",
     "dense",
     "explore",
