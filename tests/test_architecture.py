@@ -18,11 +18,11 @@ PACKAGE = ROOT / "src" / "polylens"
 # An import points to a lower layer only; modules of one layer are peers. A folder is one module.
 LAYERS: tuple[set[str], ...] = (
     {"_kernels", "errors", "_progress", "_types"},
-    {"_barrier", "_certify", "_check", "_faces", "_files", "_frames", "_hull", "_lp", "_measure", "_raster", "_walk"},
-    {"_cut", "_cut_max", "affine", "pattern", "polytope", "steps"},
+    {"_barrier", "_certify", "_check", "_faces", "_files", "_frames", "_hull", "_lp", "_measure", "_raster", "_smt", "_walk"},
+    {"_cut", "_cut_max", "_formula", "affine", "pattern", "polytope", "steps"},
     {"_workspace", "cells", "gates", "geometry", "store"},
     {"_flat", "domain", "smooth"},
-    {"_saved", "_verdicts", "network"},
+    {"_saved", "_verdicts", "network", "vnnlib"},
     {"_decide", "_rounding", "_stages", "compose", "local"},
     {"_cell_maps", "_locate", "facets", "germ", "linearise"},
     {"_engine", "boundary", "convert", "data", "region"},

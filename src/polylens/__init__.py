@@ -18,6 +18,7 @@ from .polytope import Polytope
 from .region import Region, neighbour, region
 from .store import Store, open_store
 from .subdivision import RegionCount, count_regions, iter_cells, max_regions
+from .vnnlib import Property, parse_vnnlib, read_vnnlib
 
 __version__ = "0.1.0"
 
@@ -38,6 +39,7 @@ __all__ = [
     "Polygon",
     "PolylensError",
     "Polytope",
+    "Property",
     "Region",
     "RegionCount",
     "Segment",
@@ -61,7 +63,9 @@ __all__ = [
     "nearest_boundary",
     "neighbour",
     "open_store",
+    "parse_vnnlib",
     "patterns",
+    "read_vnnlib",
     "reduced",
     "region",
     "subdivide",

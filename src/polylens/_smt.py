@@ -1,0 +1,86 @@
+"""The brackets and words of SMT-LIB 2 with their lines, and nothing of what they mean."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import NoReturn
+
+from .errors import FileError
+
+_TOKEN = re.compile(r'(?P<gap>\s+|;[^\n]*)|(?P<bracket>[()])|(?P<string>"[^"]*")|\|(?P<quoted>[^|]*)\||(?P<word>[^\s();"|]+)')
+_DEEPEST = 100  # brackets in one another: what people and programs write stays below ten
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A symbol, a number or a string, and the line it stands in."""
+
+    text: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A bracket with what stands in it, and the line in which it opens."""
+
+    items: tuple[Node, ...]
+    line: int
+
+    @property
+    def head(self) -> str:
+        """The first word, empty where there is none."""
+        return self.items[0].text if self.items and isinstance(self.items[0], Word) else ""
+
+
+Node = Word | Form
+
+
+def complain(name: str, line: int, problem: str) -> NoReturn:
+    """Raise FileError with the place of the problem."""
+    raise FileError(f"{name}, line {line}: {problem}")
+
+
+def shown(node: Node) -> str:
+    """Return a node as text, shortened to what fits into a message."""
+    text = node.text if isinstance(node, Word) else f"({node.head} ...)" if len(node.items) > 1 else f"({node.head})"
+    return repr(text if len(text) <= 60 else text[:57] + "...")
+
+
+def forms(text: str, name: str) -> tuple[Form, ...]:
+    """Return the brackets of the outermost level, in order.
+
+    Raises FileError for brackets that do not match, words outside of them, and quotes without an end.
+    """
+    levels: list[list[Node]] = [[]]
+    opened: list[int] = []
+    place, line = 0, 1
+    while place < len(text):
+        token = _TOKEN.match(text, place)
+        if token is None:
+            complain(name, line, f"expected the quote {text[place]} to end; it goes on to the end of the file")
+        if token.lastgroup == "bracket":
+            _bracket(token[0], levels, opened, name, line)
+        elif token.lastgroup != "gap":
+            if not opened:
+                complain(name, line, f"expected a command in brackets, as (assert ...); got {token[0][:60]!r}")
+            levels[-1].append(Word(token["quoted"] if token.lastgroup == "quoted" else token[0], line))
+        line += token[0].count("\n")
+        place = token.end()
+    if opened:
+        complain(name, opened[-1], "expected the bracket that opens here to be closed; the file ends before")
+    return tuple(form for form in levels[0] if isinstance(form, Form))
+
+
+def _bracket(bracket: str, levels: list[list[Node]], opened: list[int], name: str, line: int) -> None:
+    """Go one level down or up."""
+    if bracket == "(":
+        if len(opened) == _DEEPEST:
+            complain(name, line, f"expected at most {_DEEPEST} brackets in one another; write the formula flatter")
+        levels.append([])
+        opened.append(line)
+    elif not opened:
+        complain(name, line, "expected a bracket to open before one is closed; remove this one")
+    else:
+        form = Form(tuple(levels.pop()), opened.pop())
+        levels[-1].append(form)

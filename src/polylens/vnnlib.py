@@ -1,0 +1,306 @@
+"""Properties of networks in the VNN-LIB format: an input set, and the outputs that must not (or may) be reached from it.
+
+The formula is brought into cases, each an input set and a polytope of outputs: a preimage answers each of them.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import os
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from ._check import ArrayLike, array, as_tensor, whole
+from ._formula import Problem, Row, choices, common, num_cases, read_problem
+from ._smt import complain
+from ._types import Result
+from .domain import Box
+from .errors import FileError, ShapeError
+from .polytope import Polytope
+
+_MOST_CASES = 100_000
+
+
+@final
+@dataclass(frozen=True, eq=False, slots=True, repr=False)
+class Case:
+    """Inputs x with low <= x <= high that satisfy the rows of `inputs`, and outputs that satisfy those of `outputs`.
+
+    `low` and `high` (num_inputs,), float64, are -inf and inf where a side is not bounded; `inputs` has a row for each
+    inequality of several inputs, often none. `low <= high` everywhere.
+    """
+
+    low: Tensor
+    high: Tensor
+    inputs: Polytope
+    outputs: Polytope
+
+    @property
+    def domain(self) -> Box | Polytope:
+        """The input set: a box, or a polytope where inequalities have several inputs."""
+        return Polytope.box(self.low, self.high) & self.inputs if len(self.inputs) else Box(self.low, self.high)
+
+    def contains(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return for inputs (batch, num_inputs) with their outputs (batch, num_outputs) whether both are in the case."""
+        boxed = ((x >= self.low) & (x <= self.high)).all(1)
+        return boxed & self.inputs.contains(x) & self.outputs.contains(y)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the case in plain types; a side that is not bounded is None."""
+        low, high = ([v if math.isfinite(v) else None for v in side.tolist()] for side in (self.low, self.high))
+        rows = (("inputs", self.inputs), ("outputs", self.outputs))
+        return {"low": low, "high": high} | {n: {"matrix": p.matrix.tolist(), "bound": p.bound.tolist()} for n, p in rows}
+
+
+@final
+@dataclass(frozen=True, eq=False, slots=True, repr=False)
+class Property(Result):
+    """The set of pairs (x, y) of inputs and outputs that a VNN-LIB file describes, as a union of `cases`.
+
+    Strict inequalities are closed (< is read as <=), and `strict` says whether there were any. Numbers are read exactly
+    as decimals, combined exactly, and rounded once to the nearest float64. `dropped` counts the cases whose input
+    bounds contradict one another, exactly; they are not among the cases. Outputs that contradict one another are.
+    `source` is the file's name.
+    """
+
+    num_inputs: int
+    num_outputs: int
+    cases: tuple[Case, ...]
+    dropped: int
+    strict: bool
+    source: str
+
+    def contains(self, x: ArrayLike, y: ArrayLike) -> Tensor:
+        """Return for inputs with their outputs whether they are in some case: (batch,), evaluated in float64.
+
+        x is (batch, *any shape of num_inputs entries), y is (batch, *any shape of num_outputs entries).
+        Raises ShapeError for other shapes, InputError for NaN and infinity.
+        """
+        x, y = _flat(x, self.num_inputs, "input"), _flat(y, self.num_outputs, "output")
+        if len(x) != len(y):
+            raise ShapeError(f"{self.source}: expected as many outputs as inputs; got {len(x)} inputs and {len(y)} outputs")
+        found = torch.zeros(len(x), dtype=torch.bool)
+        for case in self.cases:
+            found |= case.contains(x, y)
+        return found
+
+    def grouped(self) -> list[tuple[Box | Polytope, list[Polytope]]]:
+        """Return every input set once, in the order of the cases, with the output polytopes of all cases that have it.
+
+        One preimage of the union of these polytopes answers the cases together.
+        """
+        found: dict[tuple[bytes, ...], tuple[Box | Polytope, list[Polytope]]] = {}
+        for case in self.cases:
+            key = tuple(t.numpy().tobytes() for t in (case.low, case.high, case.inputs.matrix, case.inputs.bound))
+            if key not in found:
+                found[key] = (case.domain, [])
+            found[key][1].append(case.outputs)
+        return list(found.values())
+
+    def __repr__(self) -> str:
+        return f"Property({self.source}: {self.num_inputs} inputs, {self.num_outputs} outputs, {len(self.cases)} cases)"
+
+    def summary(self) -> str:
+        lines = [repr(self)]
+        for domain, outputs in self.grouped():
+            rows = sorted({len(p) for p in outputs})
+            lines.append(f"  {domain!r}: {len(outputs)} output polytopes of {' or '.join(map(str, rows))} rows")
+        if self.dropped:
+            lines.append(f"  {self.dropped} more cases have contradictory input bounds")
+        if self.strict:
+            lines.append("  strict inequalities are closed")
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "source": self.source,
+            "num_inputs": self.num_inputs,
+            "num_outputs": self.num_outputs,
+            "dropped_cases": self.dropped,
+            "strict": self.strict,
+            "cases": [case.to_dict() for case in self.cases],
+        }
+
+
+def read_vnnlib(path: str | os.PathLike[str], *, limit: int = _MOST_CASES) -> Property:
+    """Return the property that a VNN-LIB file describes: a union of input sets, each with a polytope of outputs.
+
+    Args:
+        path: a file in the format of VNN-LIB 1.0 (SMT-LIB 2 with `declare-const X_i Real` for inputs, Y_i for outputs,
+            and `assert`), gzipped or not; what counts is the content, not the name.
+        limit: the largest number of cases that is written out.
+
+    Raises:
+        FileError: missing or damaged, or not such a text, as for `parse_vnnlib`.
+
+    Algorithm: as for `parse_vnnlib`.
+
+    References: the format of the international competition on the verification of neural networks (VNN-COMP),
+    https://www.vnnlib.org.
+
+    Example:
+        >>> import tempfile, pathlib
+        >>> from polylens import read_vnnlib
+        >>> text = "(declare-const X_0 Real)(declare-const Y_0 Real)(assert (<= 0 X_0 1))(assert (>= Y_0 3.5))"
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder) / "high.vnnlib"
+        ...     _ = path.write_text(text)
+        ...     read_vnnlib(path)
+        Property(high.vnnlib: 1 inputs, 1 outputs, 1 cases)
+    """
+    path = Path(path)
+    return parse_vnnlib(_text(path), path.name, limit=limit)
+
+
+def parse_vnnlib(text: str, name: str = "text", *, limit: int = _MOST_CASES) -> Property:
+    """Return the property that a VNN-LIB text describes, in disjunctive normal form.
+
+    Understood are declare-const and declare-fun of Real variables X_0, X_1, ... and Y_0, Y_1, ... without gaps, and
+    assertions of `and`, `or`, `<=`, `>=`, `<`, `>` and `=` (in chains too) between sums, differences and products with
+    numbers. An inequality of inputs and outputs together describes no set of outputs and is refused.
+
+    Args:
+        text: the whole of it.
+        name: what complaints call it.
+        limit: the largest number of cases that is written out; a conjunction of disjunctions has as many as their
+            product.
+
+    Raises:
+        FileError: with the line: brackets that do not match, unknown commands, undeclared variables, terms that are not
+            linear, numbers beyond float64, more cases than the limit.
+        InputError: a limit that is no positive whole number.
+
+    Algorithm: the formula is read in exact rational arithmetic; cases are counted before they are written out, and share
+    what is common to all. Cost: linear in the text and in the rows of all cases.
+
+    Example:
+        >>> from polylens import parse_vnnlib
+        >>> both = parse_vnnlib('''
+        ...     (declare-const X_0 Real)
+        ...     (declare-const Y_0 Real)
+        ...     (assert (or (and (>= X_0 0) (<= X_0 1)) (and (>= X_0 2) (<= X_0 3))))  ; two boxes
+        ...     (assert (<= (* 2 Y_0) 1e-1))
+        ... ''')
+        >>> [(case.low.tolist(), case.high.tolist(), case.outputs.bound.tolist()) for case in both.cases]
+        [([0.0], [1.0], [0.1]), ([2.0], [3.0], [0.1])]
+    """
+    problem = read_problem(text, name)
+    count, limit = num_cases(problem.formula), whole(limit, "limit")
+    if count > limit:
+        raise FileError(f"{name}: expected at most {limit} cases; the formula has {count}; raise limit, or split the file")
+    cases = tuple(_cases(problem, name))
+    return Property(problem.num_inputs, problem.num_outputs, cases, count - len(cases), problem.strict, name)
+
+
+# -- rows to boxes and polytopes
+
+
+def _cases(problem: Problem, name: str) -> Iterator[Case]:
+    """Yield the cases whose input bounds do not contradict one another; what they have in common is read once."""
+    rows = list(common(problem.formula))
+    shared = _Sides.unbounded(problem.num_inputs).narrowed(rows, name)
+    if shared is None:
+        return
+    inputs = _matrix(rows, "X", problem.num_inputs, name)
+    outputs = _matrix(rows, "Y", problem.num_outputs, name)
+    for extra in choices(problem.formula):
+        sides = shared.narrowed(extra, name)
+        if sides is not None:
+            further = _joined(inputs, _matrix(extra, "X", problem.num_inputs, name))
+            reached = _joined(outputs, _matrix(extra, "Y", problem.num_outputs, name))
+            yield Case(sides.low, sides.high, further, reached)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sides:
+    """A box, exactly where it is bounded (`least`, `most`) and rounded to the nearest float64 (`low`, `high`)."""
+
+    least: Mapping[int, Fraction]
+    most: Mapping[int, Fraction]
+    low: Tensor
+    high: Tensor
+
+    @classmethod
+    def unbounded(cls, num_inputs: int) -> _Sides:
+        high = torch.full((num_inputs,), torch.inf, dtype=torch.float64)
+        return cls({}, {}, -high, high)
+
+    def narrowed(self, rows: Iterable[Row], name: str) -> _Sides | None:
+        """Return the part where the rows of one input hold, None where they contradict one another."""
+        single = [row for row in rows if row.kind == "X" and len(row.coefficients) == 1]
+        if not single:
+            return self
+        least, most = dict(self.least), dict(self.most)
+        low, high = self.low.clone(), self.high.clone()
+        for row in single:
+            ((i, c),) = row.coefficients.items()
+            side = row.bound / c
+            if c > 0:
+                most[i] = min(side, most.get(i, side))
+                high[i] = _nearest(most[i], row, name)
+            else:
+                least[i] = max(side, least.get(i, side))
+                low[i] = _nearest(least[i], row, name)
+            if i in least and i in most and least[i] > most[i]:
+                return None
+        return _Sides(least, most, low, high)
+
+
+def _matrix(rows: Iterable[Row], kind: str, size: int, name: str) -> tuple[Tensor, Tensor]:
+    """Return the rows of the outputs, or those of several inputs, as matrix and bound."""
+    chosen = [row for row in rows if row.kind == kind and (kind == "Y" or len(row.coefficients) > 1)]
+    matrix = torch.zeros(len(chosen), size, dtype=torch.float64)
+    for k, row in enumerate(chosen):
+        for i, c in row.coefficients.items():
+            matrix[k, i] = _nearest(c, row, name)
+    return matrix, torch.tensor([_nearest(row.bound, row, name) for row in chosen], dtype=torch.float64)
+
+
+def _joined(shared: tuple[Tensor, Tensor], extra: tuple[Tensor, Tensor]) -> Polytope:
+    return Polytope.of(torch.cat([shared[0], extra[0]]), torch.cat([shared[1], extra[1]]))
+
+
+def _nearest(value: Fraction, row: Row, name: str) -> float:
+    """Return the nearest float64, or complain about a number that is too large or too small for it."""
+    try:
+        found = float(value)
+    except OverflowError:
+        found = math.inf
+    if math.isinf(found) or (value and not found):
+        complain(
+            name, row.line, "expected coefficients and bounds that float64 can hold; got one beyond; rescale the inequality"
+        )
+    return found
+
+
+# -- what comes in
+
+
+def _flat(x: ArrayLike, size: int, what: str) -> Tensor:
+    found = as_tensor(array(x, what), torch.float64, torch.device("cpu"))
+    if found.ndim < 2 or math.prod(found.shape[1:]) != size:
+        raise ShapeError(f"{what}: expected (batch, *shape) with {size} entries each; got {tuple(found.shape)}")
+    return found.reshape(len(found), size)
+
+
+def _text(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+        content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+        return content.decode("utf-8")
+    except FileNotFoundError:
+        raise FileError(f"{path}: expected a VNN-LIB file; there is none") from None
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise FileError(f"{path}: the gzip file is damaged or truncated; {error}; fetch it again") from None
+    except UnicodeDecodeError:
+        raise FileError(f"{path}: expected a VNN-LIB file, which is text; got something else") from None
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read; {error.strerror}") from None
