@@ -46,7 +46,8 @@ FOLDERS: dict[str, tuple[set[str], ...]] = {
         {"_aten_call", "_onnx_call"},
         {"_aten_operators", "_aten_shapes", "_aten_windows", "_onnx_operators", "_onnx_shapes", "_onnx_windows"},
         {"arrays", "factory", "module", "onnx"},
-        {"exported"},
+        {"_onnx_reference", "exported"},
+        {"original"},
     ),
     "geometry": ({"_answers"}, {"programs", "center"}, {"flats", "boundedness"}, {"sampling"}, {"volume"}),
     "report": (

@@ -7,6 +7,7 @@ from .complex import Complex, load_complex, subdivide
 from .compose import compose
 from .convert import load
 from .convert.arrays import dense
+from .convert.original import original
 from .domain import Box, Plane, Polygon, Segment, Slice, WholeSpace
 from .errors import PolylensError
 from .explore import Exploration, explore
@@ -63,6 +64,7 @@ __all__ = [
     "nearest_boundary",
     "neighbour",
     "open_store",
+    "original",
     "parse_vnnlib",
     "patterns",
     "read_vnnlib",

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
+from torch.export import ExportedProgram
 
 from ..errors import FileError, PolylensError, UnsafeFileError
 from ..network import Network
@@ -48,10 +49,8 @@ def read_pt2(path: Path) -> Network:
         FileError: it is truncated or not such an archive.
         UnsupportedError, ConversionError: as for modules.
     """
-    safe = rebuilt(path)
     try:
-        program = torch.export.load(io.BytesIO(safe))
-        return from_exported(program, path.name)
+        return from_exported(read_program(path), path.name)
     except PolylensError:
         raise
     except (AssertionError, KeyError, AttributeError, TypeError, IndexError, RuntimeError) as error:
@@ -59,6 +58,14 @@ def read_pt2(path: Path) -> Network:
         raise FileError(
             f"{path}: expected a program saved by torch.export.save with this or an older PyTorch; {line}"
         ) from error
+
+
+def read_program(path: Path) -> ExportedProgram:
+    """Return the program of a `.pt2` file, from the parts of it that were checked.
+
+    Raises UnsafeFileError and FileError as `read_pt2`; what PyTorch cannot read it complains about itself.
+    """
+    return torch.export.load(io.BytesIO(rebuilt(path)))
 
 
 def rebuilt(path: Path) -> bytes:

@@ -57,6 +57,14 @@ def read_onnx(path: Path) -> Network:
 
     Raises: FileError for a missing, truncated or foreign file; what `from_onnx` raises.
     """
+    return from_onnx(read_model(path), path.name)
+
+
+def read_model(path: Path) -> ModelProto:
+    """Return the model of an .onnx file with all its weights.
+
+    Raises FileError for a missing, truncated or foreign file, and for weights outside of its folder.
+    """
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
@@ -69,7 +77,7 @@ def read_onnx(path: Path) -> Network:
     if not model.graph.node or not model.opset_import:
         raise FileError(f"{path}: expected an ONNX model; the file holds no graph")
     _load_beside(model, path)
-    return from_onnx(model, path.name)
+    return model
 
 
 def _load_beside(model: ModelProto, path: Path) -> None:
@@ -111,7 +119,7 @@ def from_onnx(model: ModelProto, source: str) -> Network:
         from onnx import inliner
 
         model = inliner.inline_local_functions(model)
-    door = _Door.of(model, source)
+    door = Door.of(model, source)
     if len(door.shape) > 1 and door.batch > 1:
         try:
             return door.network(batched=True)
@@ -124,7 +132,7 @@ def from_onnx(model: ModelProto, source: str) -> Network:
 
 
 @dataclass(frozen=True, slots=True)
-class _Door:
+class Door:
     """A model with what its declarations say: the live input, its shape, and the one output that is a network's."""
 
     graph: GraphProto
@@ -138,7 +146,7 @@ class _Door:
     output: str
 
     @classmethod
-    def of(cls, model: ModelProto, source: str) -> _Door:
+    def of(cls, model: ModelProto, source: str) -> Door:
         """Read the declarations."""
         graph = model.graph
         if graph.sparse_initializer:

@@ -1,0 +1,179 @@
+"""The source itself, run on inputs: beside the network that was read from it, to check what was found with the network."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from .._check import ArrayLike, array, as_tensor, finite, floating, is_batch
+from ..errors import ConversionError, InputError
+from ..network import Network
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+
+@final
+@dataclass(frozen=True, eq=False, slots=True)
+class Original:
+    """What a source computes itself: called with x (batch, *input_shape), it returns y (batch, *output_shape).
+
+    x is rounded to the nearest numbers of `dtype`, in which the source works; y is on the CPU. `source` is a word on what is
+    run, and `runner` on what runs it.
+    """
+
+    source: str
+    runner: str
+    dtype: torch.dtype
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    run: Callable[[Tensor], Tensor]
+
+    def __call__(self, x: ArrayLike) -> Tensor:
+        """Return the outputs of a batch.
+
+        Raises: ShapeError, and InputError for integers, NaN and infinity; ConversionError when there are not as many
+            outputs as the network has; UnsupportedError when the source cannot be run.
+        """
+        x = array(x)
+        floating(x)
+        if not is_batch(x, self.input_shape):
+            x = x[None]
+        x = finite(as_tensor(x, self.dtype, torch.device("cpu")), "input")
+        with torch.no_grad():
+            y = self.run(x)
+        if y.numel() != len(x) * math.prod(self.output_shape):
+            raise ConversionError(
+                f"{self.source}: expected outputs {(len(x), *self.output_shape)}, as the network's; {self.runner} gives"
+                f" {tuple(y.shape)}; load the network from the same source"
+            )
+        return y.reshape(len(x), *self.output_shape)
+
+
+def original(
+    source: nn.Module | ExportedProgram | Network | str | os.PathLike[str],
+    net: Network,
+    *,
+    weights: str | os.PathLike[str] | None = None,
+) -> Original:
+    """Return the function that the source of a network computes itself, in its own precision.
+
+    What is found with `net` in float64 can be checked with it by means that share no code with the network: an ONNX file
+    runs in ONNX's own reference evaluator, just as the file says; modules and exported programs run in PyTorch, a module
+    in eval mode whatever its own. A network, and weights in an `.npz` file, have no other source; they run in float32.
+
+    Args:
+        source: what `net` was loaded from, as for `load`.
+        net: the network, for the shapes of inputs and outputs.
+        weights: for "package.module:callable", as for `load`.
+
+    Raises:
+        FileError, UnsafeFileError, InputError: as for `load`.
+        UnsupportedError: the source cannot be run.
+
+    Algorithm: one input after the other where the batch is fixed in the source.
+
+    Example:
+        >>> import torch
+        >>> from polylens import load, original
+        >>> module = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU())
+        >>> f = original(module, load(module))
+        >>> f(torch.zeros(4, 2)).shape, f.dtype
+        (torch.Size([4, 3]), torch.float32)
+    """
+    if isinstance(source, nn.Module):
+        return _of_module(source, net, type(source).__name__)
+    if isinstance(source, torch.export.ExportedProgram):
+        return _of_program(source, net, "exported program")
+    if isinstance(source, Network):
+        return _of_network(net)
+    if not isinstance(source, str | os.PathLike):
+        raise InputError(
+            f"original: expected what the network was loaded from, a module, a program or a file; got {type(source).__name__}"
+        )
+    return _of_file(os.fspath(source), net, weights)
+
+
+def _of_file(text: str, net: Network, weights: str | os.PathLike[str] | None) -> Original:
+    path = Path(text)
+    ending = path.suffix.lower()
+    if ending == ".onnx":
+        from ._onnx_reference import onnx_function
+
+        run, dtype = onnx_function(path, net.input_shape)
+        return Original(path.name, "ONNX's reference evaluator", dtype, net.input_shape, net.output_shape, run)
+    if ending == ".pt2":
+        from .exported import read_program
+
+        return _of_program(read_program(path), net, path.name)
+    if ":" in text and not path.exists():
+        return _of_module(_filled(text, weights), net, text)
+    return _of_network(net)
+
+
+def _filled(factory: str, weights: str | os.PathLike[str] | None) -> nn.Module:
+    from .factory import build, fill, read_weights
+
+    module = build(factory)
+    if weights is not None:
+        fill(module, read_weights(Path(weights)), Path(weights))
+    return module
+
+
+def _of_network(net: Network) -> Original:
+    single = net.to(dtype=torch.float32)
+
+    def run(x: Tensor) -> Tensor:
+        return single.forward(x.to(net.device)).cpu()
+
+    return Original(net.source, "the network in float32", torch.float32, net.input_shape, net.output_shape, run)
+
+
+def _of_module(module: nn.Module, net: Network, name: str) -> Original:
+    parameter = next((p for p in [*module.parameters(), *module.buffers()] if p.is_floating_point()), torch.empty(0))
+
+    def run(x: Tensor) -> Tensor:
+        with _evaluating(module):
+            return _first(module(x.to(parameter.device)))
+
+    return Original(name, "PyTorch", parameter.dtype, net.input_shape, net.output_shape, run)
+
+
+def _of_program(program: ExportedProgram, net: Network, name: str) -> Original:
+    module = program.module()
+    names = program.graph_signature.user_inputs
+    entry = next(node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and node.name in names)
+    size = entry.shape[0] if isinstance(entry.shape[0], int) else None  # a batch that the exporter has fixed
+
+    def run(x: Tensor) -> Tensor:
+        x = x.to(entry.device)
+        if size is None:
+            return _first(module(x))
+        return torch.cat([_first(module(sample.expand(size, *sample.shape)))[:1] for sample in x])
+
+    return Original(name, "PyTorch", entry.dtype, net.input_shape, net.output_shape, run)
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Put a module into eval mode, and every part of it back into its own afterwards."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+def _first(output: Any) -> Tensor:
+    return next(leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)).cpu()
