@@ -232,10 +232,11 @@ def test_a_stream_that_is_left_leaves_no_thread() -> None:
         return {thread.name for thread in threading.enumerate() if thread.name.startswith("ThreadPoolExecutor")}
 
     before = workers()
-    cells = iter_cells(random_network((4, 60, 60, 1)), unit_box(4), n_jobs=2)
-    next(cells)
-    assert workers() - before
-    cells.close()
+    with joblib.parallel_config("threading"):
+        cells = iter_cells(random_network((4, 60, 60, 1)), unit_box(4), n_jobs=2)
+        next(cells)
+        assert workers() - before
+        cells.close()
     assert workers() <= before
 
 
