@@ -5,6 +5,7 @@ from .boundary import Crossings, NearestBoundary, first_boundary, nearest_bounda
 from .cells import Cells
 from .complex import Complex, load_complex, subdivide
 from .compose import compose
+from .constancy import Constancy, ConstantPolytope, constant_along, constant_polytope
 from .convert import load
 from .convert.arrays import dense
 from .convert.original import original
@@ -14,9 +15,11 @@ from .explore import Exploration, explore
 from .facets import Facets, facets, reduced
 from .linearise import affine_map, affine_maps, linearise
 from .network import Network, Node, patterns
+from .nullspace import Forgotten, NullSpace, forgotten_by_layer, null_space
 from .pattern import Frequencies, Patterns, UnitLayer
 from .polytope import Polytope
 from .region import Region, neighbour, region
+from .second_order import SecondOrder, second_order
 from .store import Store, open_store
 from .subdivision import RegionCount, count_regions, iter_cells, max_regions
 from .vnnlib import Property, parse_vnnlib, read_vnnlib
@@ -28,13 +31,17 @@ __all__ = [
     "Box",
     "Cells",
     "Complex",
+    "Constancy",
+    "ConstantPolytope",
     "Crossings",
     "Exploration",
     "Facets",
+    "Forgotten",
     "Frequencies",
     "NearestBoundary",
     "Network",
     "Node",
+    "NullSpace",
     "Patterns",
     "Plane",
     "Polygon",
@@ -43,6 +50,7 @@ __all__ = [
     "Property",
     "Region",
     "RegionCount",
+    "SecondOrder",
     "Segment",
     "Slice",
     "Store",
@@ -51,11 +59,14 @@ __all__ = [
     "affine_map",
     "affine_maps",
     "compose",
+    "constant_along",
+    "constant_polytope",
     "count_regions",
     "dense",
     "explore",
     "facets",
     "first_boundary",
+    "forgotten_by_layer",
     "iter_cells",
     "linearise",
     "load",
@@ -63,6 +74,7 @@ __all__ = [
     "max_regions",
     "nearest_boundary",
     "neighbour",
+    "null_space",
     "open_store",
     "original",
     "parse_vnnlib",
@@ -70,5 +82,6 @@ __all__ = [
     "read_vnnlib",
     "reduced",
     "region",
+    "second_order",
     "subdivide",
 ]
