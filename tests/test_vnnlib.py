@@ -144,6 +144,12 @@ def test_one_disjunction_may_hold_inputs_and_outputs_case_by_case() -> None:
     assert found.contains([[0.5, 0.0], [2.5, 0.0], [2.5, 1.0]], [[1.5], [-2.5], [-2.5]]).tolist() == [True, True, False]
 
 
+def test_what_one_case_bounds_stays_open_in_the_others() -> None:
+    found = read("(or (and (<= 1 X_0 2) (<= Y_0 0)) (and (<= 3 X_1 4) (>= Y_0 0)))", "(<= -9 X_0 9)", "(>= (+ X_0 X_1) 0)")
+    assert boxes(found) == [([1.0, -math.inf], [2.0, math.inf]), ([-9.0, 3.0], [9.0, 4.0])]
+    assert [len(case.inputs) for case in found.cases] == [1, 1]
+
+
 def test_contradictory_cases_are_dropped_and_counted() -> None:
     found = read("(or (<= X_0 1) (<= X_1 1))", "(or (>= X_0 2) (>= X_1 2))")
     assert (len(found.cases), found.dropped) == (2, 2)
@@ -224,6 +230,7 @@ def test_files_are_read_gzipped_or_not(tmp_path: Path) -> None:
         ("(<= (* 1e-400 Y_0) 1)", 4, "rescale the inequality"),
         ("(<= X_0 inf)", 4, "got 'inf'"),
         ("(<= X_0 1", 4, "the file ends before"),
+        ("\n(and\n(<= X_0 1", 5, "the bracket that opens here"),
         ("(<= X_0 1)))", 4, "remove this one"),
         ("(<= |X_0 1)", 4, "expected the quote | to end"),
         ('(<= "X_0 1)', 4, 'expected the quote " to end'),
