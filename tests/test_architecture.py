@@ -33,7 +33,7 @@ LAYERS: tuple[set[str], ...] = (
     {"constancy", "second_order"},
     {"zoo"},
     {"plotting"},
-    {"plotting_complex"},
+    {"plotting_complex", "plotting_nullspace"},
     {"report"},
     {"cli"},
     {"__main__"},

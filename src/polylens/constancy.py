@@ -14,7 +14,7 @@ from torch import Tensor
 from ._check import ArrayLike
 from ._rounding import behind_gate, magnitudes, settled
 from ._stages import jumps
-from ._types import Result, Tolerance
+from ._types import Tolerance
 from .boundary import _changes, _crossings
 from .domain import Box
 from .errors import InputError
@@ -23,7 +23,7 @@ from .geometry import Ball, Boundedness, chebyshev_ball, is_bounded
 from .germ import Germ, Motion, exact, fixed_at, one_point, pattern_of, towards
 from .local import on_patterns
 from .network import Network
-from .nullspace import EPS, NullSpace, null_space, up_to
+from .nullspace import EPS, Forgetting, NullSpace, null_space, up_to
 from .pattern import Patterns
 from .polytope import Polytope, RowOrigin
 from .region import Region, _check_domain, region
@@ -55,7 +55,7 @@ class End(NamedTuple):
 
 @final
 @dataclass(frozen=True, eq=False, slots=True, repr=False)
-class Constancy(Result):
+class Constancy(Forgetting):
     """The interval [t_min, t_max] on which f(point + t direction) = f(point), with the reasons for its ends.
 
     `below` is the end at t_min <= 0, `above` the one at t_max >= 0; `network` puts out what is constant.
@@ -219,7 +219,7 @@ def _leaving(sides: Polytope | None, point: Tensor, direction: Tensor) -> tuple[
 
 @final
 @dataclass(frozen=True, eq=False, repr=False)
-class ConstantPolytope(Result):
+class ConstantPolytope(Forgetting):
     """The inputs of one region that the network maps to one output: {z : point + basis z in the region (and domain)}.
 
     Attributes: `null_space` at the point, whose `basis` embeds z; `region`; `polytope` over z (nullity dimensions), whose rows

@@ -5,11 +5,12 @@ Bases and projectors act on flattened inputs. No matrix of inputs x inputs is fo
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import torch
 from torch import Tensor
@@ -24,12 +25,26 @@ from .network import Network, has_pattern
 from .smooth import Smooth
 from .steps import LinearAt
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 EPS = torch.finfo(torch.float64).eps
+
+
+class Forgetting(Result):
+    """A result on what a network forgets, whose drawing is one of `polylens.plotting_nullspace`."""
+
+    __slots__ = ()
+
+    def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
+        """Draw the answer on `ax` (a new figure's when None) and return the Axes; `options` are the drawing's own."""
+        axes: Axes = importlib.import_module("polylens.plotting_nullspace").draw(self, ax, **options)
+        return axes
 
 
 @final
 @dataclass(frozen=True, eq=False, repr=False)
-class NullSpace(Result):
+class NullSpace(Forgetting):
     """The null space of the Jacobian at one point, or at each point of a batch (then all tensors have a batch axis first).
 
     Attributes: `point` (*batch, *input_shape); `row_space` (*batch, inputs, rank), orthonormal columns that span what the
@@ -211,7 +226,7 @@ def null_space(net: Network, x: ArrayLike, *, layer: str | int | None = None, to
 
 @final
 @dataclass(frozen=True, eq=False, slots=True, repr=False)
-class Forgotten(Result):
+class Forgotten(Forgetting):
     """How many dimensions of the input are lost up to each layer: `rank` and `nullity` (*batch, layers) by `names`.
 
     `names` are those of the gates in their order, and "output" at the end; `inputs` is the dimension of the input.

@@ -17,12 +17,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ._check import ArrayLike
 from ._progress import progress
-from ._types import Result, Tolerance
+from ._types import Tolerance
 from .errors import InputError
 from .germ import one_point
 from .local import MAX_BYTES, at_points, push
 from .network import Network
-from .nullspace import EPS, NullSpace, null_space, up_to
+from .nullspace import EPS, Forgetting, NullSpace, null_space, up_to
 from .smooth import Smooth
 from .steps import LinearAt, flat
 
@@ -55,7 +55,7 @@ class Violation:
 
 @final
 @dataclass(frozen=True, eq=False, slots=True, repr=False)
-class SecondOrder(Result):
+class SecondOrder(Forgetting):
     """The second-order conditions at a point, over the columns of `directions` (inputs, k), with their worst violations.
 
     A violation counts as 0 up to `tolerance` of its terms. `exact` says that the network is piecewise linear, so that both
