@@ -23,6 +23,7 @@ from .second_order import SecondOrder, second_order
 from .store import Store, open_store
 from .subdivision import RegionCount, count_regions, iter_cells, max_regions
 from .vnnlib import Property, parse_vnnlib, read_vnnlib
+from .zeros import Zeros, zeros
 
 __version__ = "0.1.0"
 
@@ -56,6 +57,7 @@ __all__ = [
     "Store",
     "UnitLayer",
     "WholeSpace",
+    "Zeros",
     "affine_map",
     "affine_maps",
     "compose",
@@ -84,4 +86,5 @@ __all__ = [
     "region",
     "second_order",
     "subdivide",
+    "zeros",
 ]

@@ -1,0 +1,359 @@
+"""Descent of |f(x) - y| along the affine pieces of a network, for many points at once.
+
+In a region the least-squares step is exact. It ends at a zero, at the region's own least-squares point, or at a wall, behind
+which the next map takes over; where the steps of both sides point back, the wall is run along (an active set). A point
+rests where no piece around it offers a way down; all pieces that meet there are asked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from . import _sheets
+from ._active import Walls, multipliers, size_of, step
+from ._room import Room
+from ._rounding import magnitudes
+from ._sheets import Pieces, Sheet
+from ._types import Tolerance
+from .germ import fixed_at
+from .local import maps
+from .network import Network
+from .steps import Affine, flat
+
+RUNNING, EXACT, LEAST, FAILED = range(4)
+_MEETING = Tolerance(256.0).relative  # what of a gap to a wall, of a speed, of a row is rounding
+_AT_ONCE = 1 / 16  # of it: walls that are crossed with the first one, as those of duplicate units; farther ones come next
+_ROUNDING = Tolerance(16.0).relative  # of the terms of f: changes up to it are none
+_GAIN = 1e-8  # of |r|: |r|^2 falls by the square of it, which is below its own rounding
+_PUSH = 1e-9  # multipliers are differences of products: less than this part of |A| |r| is none
+_TRIALS = 0.5 ** torch.arange(7, dtype=torch.float64)  # lengths that are tried beyond the first wall
+_CORNER = 6  # as many walls meet at a point that all 2^6 sides of them are asked; of more, some
+_LOOSE = 8  # rounds in one place that let go of all walls that hold back; then one by one, which cannot cycle as easily
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Problem:
+    """f(x) = target in float64, over coordinates of a room; residuals up to `allowed` count as 0."""
+
+    net: Network
+    rough: list[Affine | None]
+    target: Tensor
+    room: Room
+    allowed: float
+
+    @classmethod
+    def of(cls, net: Network, target: Tensor, room: Room, allowed: float) -> Problem:
+        """Return the problem of a piecewise-linear network."""
+        return cls(net, magnitudes(net), target, room, allowed)
+
+    def shaped(self, u: Tensor) -> Tensor:
+        """Return points (batch, dim) in the shape of the network's inputs."""
+        return u.reshape(len(u), *self.net.input_shape)
+
+    def residual(self, u: Tensor) -> Tensor:
+        """Return f - y (batch, outputs)."""
+        return flat(self.net.forward(self.shaped(u)), 1) - self.target
+
+    def pieces(self, u: Tensor) -> Pieces:
+        """Return the pieces of all gates at points."""
+        return fixed_at(self.net, self.shaped(u), len(self.net.nodes))[1]
+
+
+@dataclass(eq=False, slots=True)
+class State:
+    """Where all points are: everything about point i is row i.
+
+    `working` walls are run along, `held` sides too; `fresh` points have all walls that they are on working. `side` counts
+    the sides of the `corner` (walls; -1 for none) that were asked; `base` are its pieces on side 0. `waits` counts rounds in
+    one place.
+    """
+
+    u: Tensor
+    pieces: Pieces
+    working: Tensor
+    held: Tensor
+    fresh: Tensor
+    side: Tensor
+    corner: Tensor
+    meeting: Tensor
+    base: Pieces
+    waits: Tensor
+    status: Tensor
+    steps: Tensor
+
+    @classmethod
+    def at(cls, problem: Problem, u: Tensor) -> State:
+        """Return the state of points that have not moved yet."""
+        pieces, count = problem.pieces(u), len(u)
+        walls = sum(_count_walls(problem, pieces)) + len(problem.room.bound)
+        none = torch.zeros(count, dtype=torch.long, device=u.device)
+        off = torch.zeros(count, walls, dtype=torch.bool, device=u.device)
+        held = torch.zeros(u.shape, dtype=torch.bool, device=u.device)
+        corner = torch.full((count, _CORNER), -1, device=u.device)
+        copies = {k: v.clone() for k, v in pieces.items()}
+        return cls(
+            u, pieces, off, held, none.bool(), none, corner, none.clone(), copies, none.clone(), none.clone(), none.clone()
+        )
+
+    def take(self, rows: Tensor) -> State:
+        """Return the state of some points."""
+        return State(*(_rows_of(getattr(self, field.name), rows) for field in fields(self)))
+
+    def put(self, rows: Tensor, part: State) -> None:
+        """Write the state of some points back."""
+        for field in fields(self):
+            mine, new = getattr(self, field.name), getattr(part, field.name)
+            for old, value in [(mine[k], new[k]) for k in mine] if isinstance(mine, dict) else [(mine, new)]:
+                old[rows] = value
+
+
+def _rows_of(value: Any, rows: Tensor) -> Any:
+    return {k: v[rows] for k, v in value.items()} if isinstance(value, dict) else value[rows]
+
+
+def _count_walls(problem: Problem, pieces: Pieces) -> list[int]:
+    """Return how many walls each gate has."""
+    shapes = {node.name: problem.net.shape_of(node.inputs[0]) for node in problem.net.nodes if node.name in pieces}
+    nodes = [node for node in problem.net.nodes if node.name in pieces]
+    return [len(_sheets.walls_of_gate(n, pieces[n.name][:1], shapes[n.name]).unit) for n in nodes]
+
+
+def descend(problem: Problem, u: Tensor, max_steps: int, generator: torch.Generator) -> State:
+    """Return where points (batch, dim) of the room come to rest, after at most `max_steps` rounds each."""
+    with torch.no_grad():
+        state = State.at(problem, u.clone())
+        while len(live := torch.nonzero(state.status == RUNNING).reshape(-1)):
+            part = state.take(live)
+            _round(problem, part, generator)
+            part.steps += 1
+            part.status[(part.status == RUNNING) & (part.steps >= max_steps)] = FAILED
+            state.put(live, part)
+    return state
+
+
+class _Here(NamedTuple):
+    """What a round knows: the sheet, gaps and rooms with the rows of the room, the map, the residual, the walls met."""
+
+    sheet: Sheet
+    gap: Tensor
+    room: Tensor
+    weight: Tensor
+    residual: Tensor
+    meets: Tensor  # (batch, k): walls met, padded
+    met: Tensor  # (batch, k): whether the entry of `meets` is one
+    walls: Walls
+
+
+def _round(problem: Problem, s: State, generator: torch.Generator) -> None:
+    """Move every point once, or change the walls that it runs along, or find that it rests."""
+    here = _look(problem, s)
+    solved = here.residual.abs().amax(1) <= problem.allowed
+    _settle(problem, s, solved)
+    p = step(here.weight, here.residual, here.walls)
+    change = (here.weight @ p.unsqueeze(-1)).squeeze(-1)
+    rests = change.abs().amax(1) <= (_ROUNDING * here.sheet.terms).clamp(min=problem.allowed / 2)
+    rests |= torch.linalg.vector_norm(change, dim=1) <= _GAIN * torch.linalg.vector_norm(here.residual, dim=1)
+    released = _release(problem, s, here, rests & ~solved)
+    _turn(problem, s, here, rests & ~solved & ~released, generator)
+    blocked = _block(problem, s, here, p, ~rests & ~solved)
+    s.waits += 1
+    _move(problem, s, here, p, change, ~rests & ~solved & ~blocked)
+    patience = 4 * (_LOOSE + here.met.sum(1)) + s.held.sum(1)
+    s.status[(s.status == RUNNING) & (s.waits > patience)] = FAILED
+
+
+def _settle(problem: Problem, s: State, solved: Tensor) -> None:
+    """Mark points that are zeros by a plain evaluation too; what is none, a rounding beyond a wall, goes on from there."""
+    who = torch.nonzero(solved).reshape(-1)
+    if not len(who):
+        return
+    exact = problem.residual(s.u[who]).abs().amax(1) <= problem.allowed
+    s.status[who[exact]] = EXACT
+    beyond = who[~exact]
+    if len(beyond):
+        for name, piece in problem.pieces(s.u[beyond]).items():
+            s.pieces[name][beyond] = piece
+        s.working[beyond] = False
+
+
+def _look(problem: Problem, s: State) -> _Here:
+    net, room = problem.net, problem.room
+    at = _sheets.sheet(net, problem.rough, problem.shaped(s.u), s.pieces, _MEETING)
+    gap = torch.cat([at.gap, room.bound - s.u @ room.matrix.T], 1)
+    size = room.bound.abs() + s.u.abs() @ room.matrix.abs().T
+    near = torch.cat([at.room, _MEETING * size], 1)
+    weight = maps(
+        net, len(s.u), lambda part: _sheets.localised(net, {k: v[part] for k, v in s.pieces.items()}), {len(net.nodes): None}
+    )
+    a = weight[len(net.nodes)][0]
+    index, met, rows = _met(problem, at, gap <= near)
+    working = (s.working.gather(1, index) | s.fresh.unsqueeze(1)) & met
+    s.held &= _sides(room, s.u) != 0
+    s.working = torch.zeros_like(s.working).scatter(1, index, working)
+    s.fresh = torch.zeros_like(s.fresh)
+    return _Here(at, gap, near, a, at.output - problem.target, index, met, Walls(rows, working, s.held))
+
+
+def _met(problem: Problem, at: Sheet, close: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the walls that points are on, padded to one number, which entries count, and their unit rows."""
+    k = int(close.sum(1).max()) if close.shape[1] else 0
+    met, index = close.to(torch.uint8).topk(k, 1)
+    if not k:
+        return index, met.bool(), at.output.new_zeros(len(close), 0, problem.room.dim)
+    rows = _sheets.rows(problem.net, at, index)
+    limit = torch.cat([_sheets.row_rooms(problem.net, at, _MEETING), rows.new_zeros(len(rows), len(problem.room.bound))], 1)
+    if len(problem.room.bound):
+        side = index - at.gap.shape[1]
+        rows = torch.where((side >= 0).unsqueeze(2), problem.room.matrix[side.clamp(min=0)], rows)
+    length = torch.linalg.vector_norm(rows, dim=2)
+    real = met.bool() & (length > limit.gather(1, index))
+    return index, real, rows / torch.where(real, length, 1.0).unsqueeze(2) * real.unsqueeze(2)
+
+
+def _sides(room: Room, u: Tensor) -> Tensor:
+    """Return 1 for entries on their upper side, -1 for those on the lower one, else 0."""
+    return (u >= room.high).to(u.dtype) - ((u <= room.low) & (room.low < room.high)).to(u.dtype)
+
+
+def _release(problem: Problem, s: State, here: _Here, rests: Tensor) -> Tensor:
+    """Let go of walls that hold points back from a way down; return which points had such."""
+    if not bool(rests.any()) or not bool((here.walls.working.any(1) | s.held.any(1)).any()):
+        return torch.zeros_like(rests)
+    gradient = (here.weight.mT @ here.residual.unsqueeze(-1)).squeeze(-1)
+    rows, sides = multipliers(gradient, here.walls)
+    push = torch.cat([rows, sides * _sides(problem.room, s.u)], 1)
+    fixed = problem.room.low == problem.room.high
+    push[:, rows.shape[1] :][:, fixed] = 0
+    pulls = push < -_PUSH * (size_of(here.weight) * torch.linalg.vector_norm(here.residual, dim=1)).unsqueeze(1)
+    one = torch.zeros_like(pulls).scatter(1, push.argmin(1, keepdim=True), True)
+    freed = pulls & (one | (s.waits < _LOOSE).unsqueeze(1)) & rests.unsqueeze(1)
+    s.working = s.working & ~torch.zeros_like(s.working).scatter(1, here.meets, freed[:, : rows.shape[1]])
+    s.held = s.held & ~freed[:, rows.shape[1] :]
+    return freed.any(1)
+
+
+def _block(problem: Problem, s: State, here: _Here, p: Tensor, goes: Tensor) -> Tensor:
+    """Have the walls that steps would cross at once run along; return which points met such."""
+    outward = (here.walls.rows @ p.unsqueeze(-1)).squeeze(-1) > _MEETING * torch.linalg.vector_norm(p, dim=1, keepdim=True)
+    new = outward & here.met & ~here.walls.working & goes.unsqueeze(1)
+    s.working = s.working | torch.zeros_like(s.working).scatter(1, here.meets, new)
+    sides = (_sides(problem.room, s.u) * p > 0) & ~s.held & goes.unsqueeze(1)
+    sides |= (problem.room.low == problem.room.high) & ~s.held & goes.unsqueeze(1)
+    s.held = s.held | sides
+    return new.any(1) | sides.any(1)
+
+
+def _move(problem: Problem, s: State, here: _Here, p: Tensor, change: Tensor, goes: Tensor) -> None:
+    """Go as far as the residual falls: to the first wall, which is crossed, or to a trial point farther on that is lower."""
+    who = torch.nonzero(goes).reshape(-1)
+    if not len(who):
+        return
+    way, u, room = p[who], s.u[who], problem.room
+    pieces = {k: v[who] for k, v in s.pieces.items()}
+    at = _taken(problem, here.sheet, pieces, who)
+    speed, slow = _sheets.speeds(problem.net, problem.rough, at, problem.shaped(way), _MEETING)
+    speed = torch.cat([speed, way @ room.matrix.T], 1)
+    slow = torch.cat([slow, _MEETING * (way.abs() @ room.matrix.abs().T)], 1)
+    gap, near = here.gap[who], here.room[who]
+    ahead = (speed > slow) & (gap > near)
+    when = torch.where(ahead, gap / torch.where(ahead, speed, 1.0), torch.inf)
+    units = at.gap.shape[1]
+    ends = torch.minimum(_least(when[:, units:]), _side_time(room, u, way)).clamp(max=1.0)
+    t = torch.minimum(_least(when[:, :units]), ends)
+    through = ahead & (gap - t.unsqueeze(1) * speed <= _AT_ONCE * near)
+    through[:, units:] = False
+    after = here.residual[who] + t.unsqueeze(1) * change[who]
+    new, pieces = room.clip(u + t.unsqueeze(1) * way), _sheets.crossed(at, pieces, through)
+    working = s.working[who]
+    far = torch.nonzero(through.any(1)).reshape(-1)
+    if len(far):
+        least = torch.linalg.vector_norm(after[far], dim=1)
+        trial, better = _farther(problem, u[far], way[far], least)
+        chosen, found = far[better], problem.pieces(trial[better]) if bool(better.any()) else {}
+        new[chosen], working[chosen] = trial[better], False
+        for name, piece in found.items():
+            pieces[name] = pieces[name].clone()
+            pieces[name][chosen] = piece
+    s.u[who], s.working[who] = new, working
+    for name, piece in pieces.items():
+        s.pieces[name][who] = piece
+    s.waits[who], s.side[who] = 0, 0
+
+
+def _taken(problem: Problem, at: Sheet, pieces: Pieces, who: Tensor) -> Sheet:
+    """Return the sheet of some points, whose pieces are given."""
+    if len(who) == len(at.output):
+        return at
+    walls = [g._replace(plus=g.plus[who], minus=g.minus[who], bound=g.bound[who], beyond=g.beyond[who]) for g in at.walls]
+    return Sheet(_sheets.localised(problem.net, pieces), at.output[who], at.terms[who], walls, at.gap[who], at.room[who])
+
+
+def _least(times: Tensor) -> Tensor:
+    return times.amin(1) if times.shape[1] else times.new_full((len(times),), torch.inf)
+
+
+def _side_time(room: Room, u: Tensor, way: Tensor) -> Tensor:
+    end = torch.where(way > 0, room.high, room.low)
+    return torch.where(way != 0, (end - u) / torch.where(way != 0, way, 1.0), torch.inf).clamp(min=0).amin(1)
+
+
+def _farther(problem: Problem, u: Tensor, way: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the best of some points on along the way (clipped to the room), and whether it is below `least` there."""
+    t = _TRIALS.to(u.device).reshape(-1, 1) * problem.room.reach(u, way)
+    trials = problem.room.clip(u + t.unsqueeze(2) * way)
+    norms = torch.linalg.vector_norm(problem.residual(trials.flatten(0, 1)), dim=1).reshape(len(t), -1)
+    norm, best = norms.min(0)
+    return trials[best, torch.arange(len(u), device=u.device)], norm < 0.99 * least
+
+
+def _turn(problem: Problem, s: State, here: _Here, rests: Tensor, generator: torch.Generator) -> None:
+    """Have points that rest on one side of the walls that meet there look at the next one; after the last they rest."""
+    who = torch.nonzero(rests).reshape(-1)
+    if not len(who):
+        return
+    part = s.take(who)
+    first = torch.nonzero(part.side == 0).reshape(-1)
+    if len(first):
+        units = here.met[who[first]] & (here.meets[who[first]] < here.sheet.gap.shape[1])
+        part.meeting[first] = units.sum(1)
+        part.corner[first] = _corner(here.meets[who[first]], units)
+        for name in part.base:
+            part.base[name][first] = part.pieces[name][first]
+    part.side += 1
+    sides = 2 ** part.meeting.clamp(max=_CORNER)
+    over = part.side >= sides
+    part.status[over] = torch.where(part.meeting[over] <= _CORNER, LEAST, FAILED)
+    few = torch.nonzero(~over & (part.meeting <= _CORNER)).reshape(-1)
+    many = torch.nonzero(~over & (part.meeting > _CORNER)).reshape(-1)
+    _face(problem, part, few)
+    if len(many):
+        way = torch.randn(len(many), problem.room.dim, generator=generator, dtype=torch.float64).to(part.u.device)
+        near = problem.pieces(part.u[many] + 1e-9 * (1 + part.u[many].abs().amax(1, keepdim=True)) * way)
+        for name, piece in near.items():
+            part.pieces[name][many] = piece
+    part.fresh[:], part.waits[:] = True, 0
+    s.put(who, part)
+
+
+def _corner(index: Tensor, units: Tensor) -> Tensor:
+    """Return the walls that meet (batch, _CORNER), -1 for none."""
+    walls = torch.where(units, index, -1).topk(min(_CORNER, index.shape[1]), 1).values
+    return torch.nn.functional.pad(walls, (0, _CORNER - walls.shape[1]), value=-1)
+
+
+def _face(problem: Problem, s: State, who: Tensor) -> None:
+    """Put points onto the side of their corner that `side` numbers: bit j says whether wall j is crossed."""
+    if not len(who):
+        return
+    base = {k: v[who] for k, v in s.base.items()}
+    at = _sheets.sheet(problem.net, problem.rough, problem.shaped(s.u[who]), base, _MEETING)
+    bits = (s.side[who].unsqueeze(1) >> torch.arange(_CORNER, device=s.u.device)) & 1
+    through = torch.zeros(len(who), at.gap.shape[1] + 1, dtype=torch.bool, device=s.u.device)
+    corner = s.corner[who]
+    through.scatter_(1, torch.where((bits == 1) & (corner >= 0), corner, at.gap.shape[1]), True)
+    for name, piece in _sheets.crossed(at, base, through[:, :-1]).items():
+        s.pieces[name][who] = piece
