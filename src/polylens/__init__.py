@@ -1,5 +1,6 @@
 """polylens: trained neural networks through their polytopes."""
 
+from ._pieces import Tie
 from .affine import AffineMap
 from .boundary import Crossings, NearestBoundary, first_boundary, nearest_boundary
 from .cells import Cells
@@ -18,10 +19,13 @@ from .network import Network, Node, patterns
 from .nullspace import Forgotten, NullSpace, forgotten_by_layer, null_space
 from .pattern import Frequencies, Patterns, UnitLayer
 from .polytope import Polytope
+from .preimage import Piece, Preimage, preimage
+from .prior import Gaussian, GaussianNoise, Likelihood, Softmax
 from .region import Region, neighbour, region
 from .second_order import SecondOrder, second_order
 from .store import Store, open_store
 from .subdivision import RegionCount, count_regions, iter_cells, max_regions
+from .target import Argmax, OutputSet
 from .vnnlib import Property, parse_vnnlib, read_vnnlib
 from .zeros import Zeros, zeros
 
@@ -29,6 +33,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AffineMap",
+    "Argmax",
     "Box",
     "Cells",
     "Complex",
@@ -39,22 +44,30 @@ __all__ = [
     "Facets",
     "Forgotten",
     "Frequencies",
+    "Gaussian",
+    "GaussianNoise",
+    "Likelihood",
     "NearestBoundary",
     "Network",
     "Node",
     "NullSpace",
+    "OutputSet",
     "Patterns",
+    "Piece",
     "Plane",
     "Polygon",
     "PolylensError",
     "Polytope",
+    "Preimage",
     "Property",
     "Region",
     "RegionCount",
     "SecondOrder",
     "Segment",
     "Slice",
+    "Softmax",
     "Store",
+    "Tie",
     "UnitLayer",
     "WholeSpace",
     "Zeros",
@@ -81,6 +94,7 @@ __all__ = [
     "original",
     "parse_vnnlib",
     "patterns",
+    "preimage",
     "read_vnnlib",
     "reduced",
     "region",

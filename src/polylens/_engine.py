@@ -46,6 +46,20 @@ class Chunk:
     carried: dict[int, Array]
     profile: Values = field(default_factory=dict)  # of the errors of carried values; `error` is theirs in parts of it
 
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def select(self, chosen: Array) -> Chunk:
+        """Return some cells, by position, with the vertices that they have."""
+        start, sizes = self.cells.start[chosen], np.diff(self.cells.start)[chosen]
+        ends = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        rows = np.repeat(start - ends[:-1], sizes) + np.arange(ends[-1])
+        used, vertex = np.unique(self.cells.vertex[rows], return_inverse=True)
+        cells = _frames.Cells(ends, vertex.astype(np.int32), self.cells.mask[rows])
+        carried = {v: values[used] for v, values in self.carried.items()}
+        own = (self.points[used], self.weight[used], self.error[used])
+        return Chunk(cells, self.words[chosen], *own, carried, self.profile)
+
     def kept(self) -> Chunk:
         """Return the chunk with carried values of its own: they are views into a sweep that has not gone on."""
         return replace(self, carried={v: rows.copy() for v, rows in self.carried.items()})
@@ -194,11 +208,11 @@ class Engine:
         Carried values are views that hold until the next chunk is asked for.
         """
         stage, final_level = self.levels[level], level == len(self.levels) - 1
-        before, z, largest, found = self._before(stage, chunk)
+        before, z, largest, found = self.before(stage, chunk)
         rows = {-1: chunk.points}
         if not final_level:
             rows |= {v: t.reshape(len(t), -1).cpu().numpy() for v, t in before.items()}
-        planes, words = self._planes(stage, found, largest, chunk)
+        planes, words = self.planes(stage, found, largest, chunk)
         counted = self.counting and final_level
         own = (chunk.cells, z, planes, largest, chunk.weight, chunk.error, {} if counted else rows, words)
         job = Sweep(*own, counting=counted, reserved=self.sides)
@@ -216,8 +230,8 @@ class Engine:
     def parted(self, level: int, chunk: Chunk, units: int) -> Iterator[Chunk]:
         """Yield the chunk cut by the first units of a gate only, in front of which it still is."""
         stage = self.levels[level]
-        _, z, largest, found = self._before(stage, chunk)
-        planes, words = self._planes(stage, found, largest, chunk)
+        _, z, largest, found = self.before(stage, chunk)
+        planes, words = self.planes(stage, found, largest, chunk)
         if isinstance(planes, Windows):
             planes = planes._replace(table=planes.table[:units])
         else:
@@ -233,7 +247,7 @@ class Engine:
             yield Chunk(_copied(done.cells), chunk.words[done.parent], *here, carried, chunk.profile)
 
     @torch.no_grad()
-    def _before(self, stage: Stage, chunk: Chunk) -> tuple[Values, Array, Array, Gains]:
+    def before(self, stage: Stage, chunk: Chunk) -> tuple[Values, Array, Array, Gains]:
         """Return the values in front of a gate at a chunk's vertices and the gate's input, with sizes and gains."""
         carried = {v: self._tensor(v, rows) for v, rows in chunk.carried.items()}
         scales = {v: self._tensor(v, _scale(rows)[None]) for v, rows in chunk.carried.items()}
@@ -255,7 +269,7 @@ class Engine:
             self._workspaces[level] = Workspace(chunk.cells.mask.shape[1], words, self.chunk)
         return self._workspaces[level]
 
-    def _planes(self, stage: Stage, found: Gains, largest: Array, chunk: Chunk) -> tuple[_cut.Planes | Windows, int]:
+    def planes(self, stage: Stage, found: Gains, largest: Array, chunk: Chunk) -> tuple[_cut.Planes | Windows, int]:
         """Return a gate's hyperplanes, or a max-gate's windows, with their tolerances, and the words of its pattern."""
         step, unit = self.network.nodes[stage.value - 1].step, self.tolerance.relative
         magnitude, constant, inherited = (

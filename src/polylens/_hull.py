@@ -55,6 +55,12 @@ def hull_size(points: Array) -> Size:
     return Size(float(hull.volume), float(hull.area))
 
 
+def surface(points: Array) -> NDArray[np.int32]:
+    """Return the simplices (simplices, dim) of the surface of the hull of points (n, dim), dim >= 2, by position."""
+    found: NDArray[np.int32] = _hull(points).simplices
+    return found
+
+
 def merged(points: Array, accuracy: float) -> Array:
     """Return one point of each cluster of points that are equal up to `accuracy` times the largest coordinate."""
     from scipy.sparse import coo_array

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ._rounding import behind_gate, magnitudes, settled
-from .domain import Box, Domain, Segment, Slice, WholeSpace
+from .domain import Domain
 from .gates import Choice, Gate, MaxGate
 from .network import Network, chunks, patterns
 from .pattern import UnitLayer
@@ -158,22 +158,6 @@ def _near(step: Choice, z: Tensor, room: Tensor) -> Tensor:
 
 def inside(domain: Domain, u: Array, relative: float) -> Array:
     """Say which coordinates lie in a domain, within `relative` of the terms of its sides."""
-    matrix, bound = _rows(domain)
+    matrix, bound = domain.sides.matrix.numpy(), domain.sides.bound.numpy()
     room = relative * (np.abs(u) @ np.abs(matrix).T + np.abs(bound))
     return np.asarray((u @ matrix.T - bound <= room).all(1))
-
-
-def _rows(domain: Domain) -> tuple[Array, Array]:
-    """Return the sides of a domain as rows, matrix u <= bound."""
-    eye = np.eye(domain.dim)
-    if isinstance(domain, WholeSpace):
-        return np.zeros((0, domain.dim)), np.zeros(0)
-    if isinstance(domain, Slice):
-        return domain.polytope.matrix.numpy(), domain.polytope.bound.numpy()
-    if isinstance(domain, Box | Segment):
-        low, high = (domain.low.numpy(), domain.high.numpy()) if isinstance(domain, Box) else (np.zeros(1), np.ones(1))
-        return np.concatenate([-eye, eye]), np.concatenate([-low, high])
-    corners = domain.start().points  # a polygon's, counter-clockwise
-    edge = np.roll(corners, -1, 0) - corners
-    normal = np.stack([edge[:, 1], -edge[:, 0]], 1)
-    return normal, (normal * corners).sum(1)

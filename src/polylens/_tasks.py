@@ -25,7 +25,6 @@ import threadpoolctl
 import torch
 
 from ._engine import Chunk, Engine, Record
-from ._frames import Cells as Incidences
 from ._types import Tolerance
 from .cells import Cells
 from .domain import Domain
@@ -49,39 +48,28 @@ def tasks(engine: Engine, parts: int) -> list[Task]:
     """Return the first cells in about `parts` groups; cells are cut by units of the first gates until they are enough."""
     with torch.no_grad(), one_thread():  # the same products, and so the same cells, whatever the number of cores
         level, chunks = _first_cells(engine, parts)
-    count = sum(len(c.words) for c in chunks)
+    count = sum(map(len, chunks))
     size = max(1, count // max(1, parts))
-    groups = (_group(c, i, min(i + size, len(c.words))) for c in chunks for i in range(0, len(c.words), size))
+    groups = (c.select(np.arange(i, min(i + size, len(c)))) for c in chunks for i in range(0, len(c), size))
     return [Task(i, level, group) for i, group in enumerate(groups)]
 
 
 def _first_cells(engine: Engine, parts: int) -> tuple[int, list[Chunk]]:
     """Return some `parts` cells, and the gate that they are in front of."""
     level, chunks = 0, list(engine.first())
-    while level < len(engine.levels) and sum(len(c.words) for c in chunks) < parts:
+    while level < len(engine.levels) and sum(map(len, chunks)) < parts:
         units = 1
         while True:
             finer = [part for chunk in chunks for part in engine.parted(level, chunk, units)]
-            if sum(len(c.words) for c in finer) >= parts or units >= engine.units(level):
+            if sum(map(len, finer)) >= parts or units >= engine.units(level):
                 break
             units *= 2
         chunks = finer
-        if sum(len(c.words) for c in chunks) >= parts or level == len(engine.levels) - 1:
+        if sum(map(len, chunks)) >= parts or level == len(engine.levels) - 1:
             break
         chunks = [child.kept() for chunk in chunks for child in engine.children(level, chunk)]
         level += 1
     return level, chunks
-
-
-def _group(chunk: Chunk, first: int, last: int) -> Chunk:
-    """Return some of a chunk's cells with the vertices that they have."""
-    begin, end = chunk.cells.start[first], chunk.cells.start[last]
-    used, vertex = np.unique(chunk.cells.vertex[begin:end], return_inverse=True)
-    cells = Incidences(chunk.cells.start[first : last + 1] - begin, vertex.astype(np.int32), chunk.cells.mask[begin:end])
-    carried = {v: rows[used] for v, rows in chunk.carried.items()}
-    return Chunk(
-        cells, chunk.words[first:last], chunk.points[used], chunk.weight[used], chunk.error[used], carried, chunk.profile
-    )
 
 
 def in_parallel(

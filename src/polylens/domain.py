@@ -109,6 +109,11 @@ class Domain(Result):
         """Return the first cells."""
 
     @property
+    @abstractmethod
+    def sides(self) -> Polytope:
+        """The domain as a polytope over its coordinates; no rows for the whole space."""
+
+    @property
     def scale(self) -> float:
         """What a unit of volume in coordinates is in the input."""
         gram = self.basis.T @ self.basis
@@ -197,10 +202,14 @@ class Box(Domain):
     def volume(self) -> float:
         return float(torch.prod(self.high - self.low))
 
+    @property
+    def sides(self) -> Polytope:
+        return Polytope.box(self.low, self.high)
+
     def start(self) -> Start:
         _few("box", self.dim, _MOST)
         if not self.is_bounded:
-            rows = Polytope.box(self.low, self.high)
+            rows = self.sides
             return _fan(self.dim)._replace(matrix=rows.matrix.numpy(), bound=rows.bound.numpy())
         corners = np.arange(2**self.dim)[:, None] >> np.arange(self.dim) & 1
         points = np.where(corners == 1, self.high.numpy(), self.low.numpy())
@@ -254,6 +263,10 @@ class Segment(Domain):
     def volume(self) -> float:
         return self.scale
 
+    @property
+    def sides(self) -> Polytope:
+        return Polytope.box([0.0], [1.0])
+
     def start(self) -> Start:
         return _one_cell(np.array([[0.0], [1.0]]), np.array([[0], [1]]), 2)
 
@@ -269,6 +282,12 @@ class _Flat(Domain):
     def volume(self) -> float:
         x, y = self.corners.T
         return float(((x * y.roll(-1)) - (y * x.roll(-1))).sum() / 2)
+
+    @property
+    def sides(self) -> Polytope:
+        x, y = (self.corners.roll(-1, 0) - self.corners).T
+        outward = torch.stack([y, -x], 1)  # the corners run counter-clockwise
+        return Polytope.of(outward, (outward * self.corners).sum(1))
 
     def start(self) -> Start:
         count = len(self.corners)
@@ -434,6 +453,10 @@ class WholeSpace(Domain):
     def volume(self) -> float:
         return math.inf
 
+    @property
+    def sides(self) -> Polytope:
+        return Polytope.of(torch.zeros(0, self.dim), torch.zeros(0))
+
     def start(self) -> Start:
         _few("whole space", self.dim, _MOST)
         return _fan(self.dim)
@@ -503,6 +526,10 @@ class Slice(Domain):
     @property
     def volume(self) -> float:
         return volume(self.polytope).value * self.scale if self.bounded else math.inf
+
+    @property
+    def sides(self) -> Polytope:
+        return self.polytope
 
     def start(self) -> Start:
         rows = self.polytope.matrix.numpy(), self.polytope.bound.numpy()

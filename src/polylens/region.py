@@ -186,6 +186,12 @@ def neighbour(of: Region, facet: int, found: Facets | None = None) -> Region:
     return _region(net, point, pattern, local, of.domain, of.layers)
 
 
+def region_on(net: Network, pattern: Patterns, point: Tensor) -> Region:
+    """Return the region of one pattern, in all of R^n; the point (*input_shape) lies in its closure."""
+    net = exact(net)
+    return _region(net, point, pattern, on_patterns(net, pattern, len(net.nodes)), None, tuple(g.name for g in net.gates))
+
+
 def _check_domain(net: Network, point: Tensor, domain: Polytope) -> None:
     """Raise where the domain is no polytope over the inputs, or the point outside by more than the solver's accuracy."""
     dim = math.prod(net.input_shape)

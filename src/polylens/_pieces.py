@@ -1,0 +1,255 @@
+"""The pieces of a preimage as a struct of arrays, put together from what the chunks of a subdivision hold.
+
+A piece is maximal: a flat one that lies in another is left out, and parts of one region on either side of a wall between
+an unbounded domain's cones are one piece.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ._findings import Fate, Flat, Found, Solid
+from ._generators import Generators, extreme, flat_volume, holds, labels, normal
+from .domain import Domain
+from .target import OutputSet
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Pieces:
+    """Convex pieces by their generators: piece i has the rows start[i]:start[i+1] of `points` (generators, dim), `weight`.
+
+    Places have weight 1, directions 0. `words` (pieces, words) are the patterns, `part` (pieces,) the convex part of the
+    target, `dimension` and `volume` (pieces,) the size, in units of the input within each piece's flat.
+    """
+
+    points: Array
+    weight: Array
+    start: Array
+    words: Array
+    part: Array
+    dimension: Array
+    volume: Array
+    level: tuple[Array, ...]
+
+    def __len__(self) -> int:
+        return len(self.part)
+
+    def generators(self, index: int) -> tuple[Array, Array]:
+        """Return the generators of one piece and their weights, each once."""
+        rows = slice(int(self.start[index]), int(self.start[index + 1]))
+        points, weight = self.points[rows], self.weight[rows]
+        first = np.unique(labels(points, weight), return_index=True)[1]
+        return points[first], weight[first]
+
+    def select(self, chosen: Array) -> Pieces:
+        """Return some pieces, by position."""
+        sizes = np.diff(self.start)[chosen]
+        ends = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        rows = np.repeat(self.start[chosen] - ends[:-1], sizes) + np.arange(ends[-1])
+        own = (self.words[chosen], self.part[chosen], self.dimension[chosen], self.volume[chosen])
+        return Pieces(self.points[rows], self.weight[rows], ends, *own, tuple(self.level[int(i)] for i in chosen))
+
+    @classmethod
+    def none(cls, dim: int, words: int) -> Pieces:
+        """Return no pieces."""
+        none, whole = np.zeros(0), np.zeros(0, np.int64)
+        own = (np.zeros((0, words), np.uint64), whole, whole, none, ())
+        return cls(np.zeros((0, dim)), none, np.zeros(1, np.int64), *own)
+
+    @classmethod
+    def joined(cls, parts: list[Pieces]) -> Pieces:
+        """Return all pieces, in order."""
+        shifts = np.cumsum([0, *(len(p.weight) for p in parts)])
+        start = np.concatenate([p.start[:-1] + s for p, s in zip(parts, shifts[:-1], strict=True)] + [shifts[-1:]])
+        names = ("points", "weight", "words", "part", "dimension", "volume")
+        points, weight, words, part, dimension, volume = (np.concatenate([getattr(p, n) for p in parts]) for n in names)
+        level = tuple(v for p in parts for v in p.level)
+        return cls(points, weight, start, words, part, dimension, volume, level)
+
+
+@final
+@dataclass(frozen=True, eq=False, slots=True)
+class Tie:
+    """A full-dimensional piece that maps onto the hyperplane of a row of the target, where outputs tie.
+
+    `outputs` are the entries that tie there, `included` says whether the piece belongs to the preimage: `Argmax` leaves a
+    tie with a lower index to that index.
+    """
+
+    vertices: Array
+    volume: float
+    outputs: tuple[int, ...]
+    included: bool
+
+
+def solid_pieces(solid: Solid, domain: Domain) -> Pieces:
+    """Return full-dimensional cells as pieces."""
+    cells, dim = solid.cells, domain.dim
+    points, weight = cells.points[cells.vertex], cells.weight[cells.vertex]
+    own = normal(points, weight)
+    volume = cells.volumes() * domain.scale
+    return Pieces(
+        own[:, :-1], own[:, -1], cells.start, cells.words, solid.part, np.full(len(cells), dim), volume, tuple(solid.level)
+    )
+
+
+def flat_pieces(flats: list[Flat], domain: Domain) -> Pieces:
+    """Return flat pieces, measured in units of the input."""
+    basis, parts = domain.basis.numpy(), []
+    for f in flats:
+        own = normal(f.generators.points, f.generators.weight)
+        volume = flat_volume(own[:, :-1] @ basis.T, own[:, -1], f.dimension)
+        sizes = (np.array([f.part]), np.array([f.dimension]), np.array([volume]))
+        parts.append(Pieces(own[:, :-1], own[:, -1], np.array([0, len(own)]), f.words[None], *sizes, (f.level,)))
+    return Pieces.joined(parts)
+
+
+def maximal(solid: Pieces, flats: list[Flat], domain: Domain) -> list[Flat]:
+    """Return the flat pieces that lie in no other piece; of equal ones the first.
+
+    Only a piece on the boundary of its cell can lie in another cell's. Cost: for each of those, the pieces whose bounding
+    boxes hold its own, by least squares with weights of at least 0.
+    """
+    order = sorted(range(len(flats)), key=lambda i: -flats[i].dimension)
+    kept: list[Flat] = []
+    low, high = _boxes(solid)
+    for i in order:
+        flat = flats[i]
+        if not np.bitwise_and.reduce(flat.generators.facets, axis=0).any() or not (
+            _in_solid(solid, low, high, flat) or _in_flat(kept, flat)
+        ):
+            kept.append(flat)
+    return kept
+
+
+def united(pieces: Pieces, walls: int, touching: Array) -> Pieces:
+    """Return pieces of which those of one region, part and dimension are one where they touch a wall between cones."""
+    if not walls or not touching.any():
+        return pieces
+    groups: dict[tuple[bytes, int, int], list[int]] = defaultdict(list)
+    for i in np.flatnonzero(touching):
+        key = (pieces.words[i].tobytes(), int(pieces.part[i]), int(pieces.dimension[i]))
+        groups[key].append(int(i))
+    parts = [pieces.select(np.flatnonzero(~touching))]
+    for members in groups.values():
+        group = pieces.select(np.array(members))
+        points, weight = group.points, group.weight
+        if len(members) > 1:
+            first = np.unique(labels(points, weight), return_index=True)[1]
+            points, weight = points[first], weight[first]
+            kept = extreme(points, weight)
+            points, weight = points[kept], weight[kept]
+        sizes = (group.part[:1], group.dimension[:1], group.volume.sum(keepdims=True))
+        parts.append(Pieces(points, weight, np.array([0, len(weight)]), group.words[:1], *sizes, group.level[:1]))
+    return Pieces.joined(parts)
+
+
+def _boxes(pieces: Pieces) -> tuple[Array, Array]:
+    """Return the bounding boxes (pieces, dim) of pieces; they reach to infinity in the directions of a piece."""
+    if not len(pieces):
+        empty = np.zeros((0, pieces.points.shape[1]))
+        return empty, empty
+    at, ray = pieces.points, pieces.weight[:, None] == 0
+    low = np.where(ray, np.where(at < 0, -np.inf, np.inf), at)
+    high = np.where(ray, np.where(at > 0, np.inf, -np.inf), at)
+    start = pieces.start[:-1]
+    return np.minimum.reduceat(low, start), np.maximum.reduceat(high, start)
+
+
+def _in_solid(solid: Pieces, low: Array, high: Array, flat: Flat) -> bool:
+    own = normal(flat.generators.points, flat.generators.weight)
+    places = own[own[:, -1] > 0, :-1]
+    room = 1e-9 * max(float(np.abs(places).max(initial=0.0)), np.finfo(float).tiny)
+    near = np.flatnonzero((low <= places.min(0) + room).all(1) & (high >= places.max(0) - room).all(1))
+    return any(holds(*solid.generators(int(i)), *flat.generators[:2]) for i in near)
+
+
+def _in_flat(kept: list[Flat], flat: Flat) -> bool:
+    own = flat.generators
+    return any(
+        other.dimension >= flat.dimension and holds(other.generators.points, other.generators.weight, own.points, own.weight)
+        for other in kept
+        if _close(other.generators, own)
+    )
+
+
+def _close(outer: Generators, inner: Generators) -> bool:
+    """Say whether a bounded set could hold another one, by their bounding boxes."""
+    if not (outer.weight > 0).all():
+        return True
+    a, b = (normal(g.points, g.weight)[:, :-1] for g in (outer, inner))
+    room = 1e-9 * max(float(np.abs(a).max(initial=0.0)), np.finfo(float).tiny)
+    return bool((a.min(0) <= b.min(0) + room).all() and (a.max(0) >= b.max(0) - room).all())
+
+
+class Gathered:
+    """The pieces of a preimage as they come."""
+
+    def __init__(self, target: OutputSet, domain: Domain) -> None:
+        self.target, self.domain = target, domain
+        self.walls = 0 if domain.is_bounded else domain.dim + 1
+        self.fate = Fate()
+        self.solid: list[Pieces] = []
+        self.tied: list[tuple[Pieces, int]] = []
+        self.touching: list[Array] = []
+        self.flat: list[Flat] = []
+
+    @property
+    def count(self) -> int:
+        """How many pieces there are so far, some of which may be parts of one."""
+        return sum(map(len, self.solid)) + len(self.flat)
+
+    def add(self, found: Found, fate: Fate) -> None:
+        """Take in what a chunk of cells holds."""
+        self.fate.add(fate)
+        self.flat += found.flat
+        for solid in found.solid:
+            self._solid(solid)
+
+    def _solid(self, solid: Solid) -> None:
+        part = int(solid.part[0])
+        excluded = (solid.level & self.target.parts[part].strict.numpy()).any(1)
+        pieces = solid_pieces(solid, self.domain)
+        ties = solid.level.any(1)
+        if ties.any():
+            self.tied.append((pieces.select(np.flatnonzero(ties)), part))
+        wall = np.bitwise_or.reduceat(solid.cells.facets[:, 0], solid.cells.start[:-1]) & np.uint64((1 << self.walls) - 1)
+        kept = np.flatnonzero(~excluded)
+        if len(kept):
+            self.solid.append(pieces if len(kept) == len(pieces) else pieces.select(kept))
+            self.touching.append((wall != 0)[kept])
+
+    def result(self, words: int) -> Pieces:
+        """Return the maximal pieces, those of the largest dimension first; `words` is how many a pattern has."""
+        dim = self.domain.dim
+        solid = Pieces.joined(self.solid) if self.solid else Pieces.none(dim, words)
+        solid = united(solid, self.walls, np.concatenate([np.zeros(0, dtype=bool), *self.touching]))
+        flats = maximal(solid, self.flat, self.domain)
+        if not flats:
+            return solid
+        flat = flat_pieces(flats, self.domain)
+        wall = np.uint64((1 << self.walls) - 1)
+        touching = np.array([bool(np.bitwise_or.reduce(f.generators.facets[:, 0]) & wall) for f in flats])
+        flat = united(flat, self.walls, touching)
+        flat = flat.select(np.argsort(-flat.dimension, kind="stable"))
+        return Pieces.joined([solid, flat]) if len(solid) else flat
+
+    def ties(self) -> Iterator[Tie]:
+        """Yield the full-dimensional pieces that map onto a row of the target."""
+        for pieces, part in self.tied:
+            rows = self.target.parts[part]
+            for i, level in enumerate(pieces.level):
+                among = torch.from_numpy(level) & ~rows.equal
+                outputs = torch.nonzero(rows.matrix[among].any(0)).reshape(-1).tolist()
+                included = not bool((among & rows.strict).any())
+                if outputs:
+                    yield Tie(pieces.generators(i)[0], float(pieces.volume[i]), tuple(outputs), included)

@@ -1,0 +1,363 @@
+"""Preimages: all inputs of a domain that a network maps into a set of outputs, as a union of convex pieces."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ._cell_maps import local_maps
+from ._check import ArrayLike, batches, is_batch
+from ._draw import draw
+from ._findings import Fate
+from ._locate import inside
+from ._pieces import Gathered, Pieces, Tie
+from ._progress import reached
+from ._types import Result, Tolerance
+from .affine import AffineMap
+from .domain import CUTTING, Domain, domain_of
+from .errors import InputError
+from .geometry.sampling import Seed
+from .germ import exact
+from .network import Network
+from .pattern import Patterns
+from .polytope import Origins, Polytope
+from .prior import Likelihood, Prior
+from .region import region_on
+from .target import OutputSet, Target, output_set
+
+Array = np.ndarray[Any, Any]
+
+
+@final
+@dataclass(frozen=True, eq=False, slots=True, repr=False)
+class Piece:
+    """One convex piece of a preimage: a view that computes when asked. Coordinates are the domain's."""
+
+    preimage: Preimage
+    index: int
+
+    @property
+    def pattern(self) -> Patterns:
+        """The activation pattern, a batch of one."""
+        return self.preimage.patterns[self.index]
+
+    @property
+    def map(self) -> AffineMap:
+        """The affine map over the inputs that the network is on the piece."""
+        return self._region.map
+
+    @property
+    def dimension(self) -> int:
+        """The dimension of the piece: 0 for a point."""
+        return int(self.preimage.arrays.dimension[self.index])
+
+    @property
+    def volume(self) -> float:
+        """The volume within the piece's own flat, in units of the input: 1 for a point, infinite for an unbounded piece."""
+        return float(self.preimage.arrays.volume[self.index])
+
+    @property
+    def vertices(self) -> Array:
+        """The corners (vertices, dim), each once."""
+        points, weight = self.preimage.arrays.generators(self.index)
+        return points[weight > 0]
+
+    @property
+    def rays(self) -> Array:
+        """The directions (rays, dim) in which the piece has no end; none for a bounded one."""
+        points, weight = self.preimage.arrays.generators(self.index)
+        return points[weight == 0]
+
+    @property
+    def middle(self) -> Array:
+        """A point (dim,) of the relative interior: the mean of the corners, plus the rays."""
+        mean: Array = self.vertices.mean(0) + self.rays.sum(0)
+        return mean
+
+    @property
+    def polytope(self) -> Polytope:
+        """The piece as rows over the domain's coordinates: of the units, of the domain, and of the target (as "target")."""
+        domain = self.preimage.domain
+        within = self._region.polytope.section(domain.origin, domain.basis)
+        return within & domain.sides & self._rows
+
+    @property
+    def _region(self) -> Any:
+        net, domain = self.preimage.network, self.preimage.domain
+        point = domain.embed(self.middle).reshape(net.input_shape)
+        return region_on(net, self.pattern, point.to(net.device))
+
+    @property
+    def _rows(self) -> Polytope:
+        """The rows of the target, pulled back to the domain's coordinates; an equality is two of them."""
+        weight, offset = (t[0] for t in local_maps(self.preimage.network, self.preimage.domain, self.pattern))
+        p = self.preimage.target.parts[int(self.preimage.arrays.part[self.index])].polytope
+        count = len(p)
+        zeros = torch.zeros(count, dtype=torch.long)
+        return Polytope(p.matrix @ weight, p.bound - p.matrix @ offset, Origins(("target",), zeros, torch.arange(count), zeros))
+
+    def __repr__(self) -> str:
+        return f"Piece({self.index}, dimension {self.dimension}, {len(self.vertices)} vertices, {len(self.rays)} rays)"
+
+
+@final
+@dataclass(frozen=True, eq=False, repr=False)
+class Preimage(Result):
+    """All inputs of a domain that a network maps into a target: a sequence of convex `Piece`s.
+
+    The pieces are closed, meet in their boundaries only, and none lies in another; lower-dimensional and unbounded ones
+    are among them. `fate` says what became of the cells of the domain: with `complete` they are all accounted for, and a
+    preimage without pieces is proven to be empty. Otherwise `reason` ("limit" or "time_limit") ended the search.
+    """
+
+    network: Network
+    domain: Domain
+    target: OutputSet
+    tolerance: Tolerance
+    arrays: Pieces
+    ties: tuple[Tie, ...]
+    fate: Fate
+    complete: bool
+    reason: str | None
+    seconds: float
+
+    # -- the pieces
+
+    def __len__(self) -> int:
+        return len(self.arrays)
+
+    def __getitem__(self, index: int) -> Piece:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"piece {index} of {len(self)}")
+        return Piece(self, index % len(self))
+
+    def __iter__(self) -> Iterator[Piece]:
+        return (Piece(self, i) for i in range(len(self)))
+
+    @property
+    def pieces(self) -> list[Piece]:
+        """The pieces, full-dimensional ones first."""
+        return list(self)
+
+    @property
+    def patterns(self) -> Patterns:
+        """The activation patterns of the pieces."""
+        packed = np.ascontiguousarray(self.arrays.words).view(np.uint8)
+        return Patterns(torch.from_numpy(packed.reshape(len(self), -1)), self.network.gates)
+
+    @property
+    def dimensions(self) -> Array:
+        """The dimensions (pieces,) of the pieces."""
+        return self.arrays.dimension
+
+    @property
+    def volumes(self) -> Array:
+        """The volumes (pieces,), each within its own flat, in units of the input; infinite for unbounded pieces."""
+        return self.arrays.volume
+
+    # -- the whole
+
+    @property
+    def dimension(self) -> int:
+        """The largest dimension of a piece, -1 for an empty preimage."""
+        return int(self.arrays.dimension.max(initial=-1))
+
+    @property
+    def volume(self) -> float:
+        """The volume of the pieces of the domain's dimension, in units of the input; a lower bound unless complete."""
+        return float(self.arrays.volume[self.arrays.dimension == self.domain.dim].sum())
+
+    @property
+    def fraction(self) -> float | None:
+        """The part of the domain's volume, between 0 and 1; None in an unbounded domain."""
+        whole = self.domain.volume
+        return None if not math.isfinite(whole) else min(1.0, self.volume / whole) if whole else 0.0
+
+    @property
+    def is_empty(self) -> bool | None:
+        """Whether there is no such input: proven by `witness` or by the covered domain; None where the search ended early."""
+        return False if len(self) else True if self.complete else None
+
+    @cached_property
+    def witness(self) -> Tensor | None:
+        """An input (*input_shape) in the relative interior of the largest piece, None for an empty preimage."""
+        if not len(self):
+            return None
+        top = np.flatnonzero(self.arrays.dimension == self.dimension)
+        best = self[int(top[np.argmax(np.nan_to_num(self.arrays.volume[top], posinf=np.inf))])]
+        return self.domain.embed(best.middle).reshape(self.network.input_shape)
+
+    def contains(self, x: ArrayLike, tol: float = 1e-9) -> Tensor:
+        """Return for a batch (batch, *input_shape), or one input, whether it lies in the preimage.
+
+        The network is evaluated there; sides of the domain and rows of the target are held up to `tol` of their terms.
+        """
+        one = not is_batch(x, self.network.input_shape)
+        x = torch.as_tensor(x)[None] if one else x
+        found = [torch.zeros(0, dtype=torch.bool)]
+        for part in batches(x, self.network.input_shape, 4096, torch.float64, self.network.device):
+            y = self.network(part).flatten(1).cpu()
+            flat = part.flatten(1).cpu()
+            u = self.domain.project(flat)
+            off = (self.domain.embed(u) - flat).abs().amax(1)
+            near = off <= tol * flat.abs().amax(1).clamp(min=1.0)
+            found.append(self.target.contains(y, tol) & near & torch.from_numpy(inside(self.domain, u.numpy(), tol)))
+        both = torch.cat(found)
+        return both[0] if one else both
+
+    def sample(self, n: int, prior: Prior | None = None, likelihood: Likelihood | None = None, *, seed: Seed = 0) -> Tensor:
+        """Return independent inputs (n, *input_shape), distributed exactly as prior times likelihood on the preimage.
+
+        Pieces of the preimage's own dimension count, by their volume in it; what is of lower dimension has probability 0.
+
+        Args:
+            n: how many; 0 is allowed.
+            prior: None for the uniform distribution, `Gaussian(mean, std)`, or a function (count, generator) -> inputs
+                (count, *input_shape) that draws from a prior of the caller's.
+            likelihood: None for the set alone, `Softmax(k)`, `GaussianNoise(y, std)`, or a `Likelihood` of the caller's.
+            seed: an int or a torch.Generator.
+
+        Raises:
+            GeometryError: nothing to draw from; a uniform draw from an unbounded preimage; a sampler on a preimage of lower
+                dimension than the input, which it never meets; or nothing kept in 2^26 proposals.
+            InputError: an incomplete preimage, whose distribution is not known; a negative n.
+
+        Algorithm: rejection from a mixture of simplices whose bounds are made tighter by bisection where the density varies; a
+        sampler's, or a Gaussian's where pieces are unbounded, are kept if they lie in the preimage, and with the probability of
+        the likelihood. Cost: a hull a piece, and per kept input as many proposals as bounds exceed densities.
+
+        Example:
+            >>> from polylens import Argmax, Box, dense, preimage
+            >>> net = dense([([[1.0, 0.0], [0.0, 1.0]], None)])
+            >>> x = preimage(net, Argmax(0), Box([0.0, 0.0], [1.0, 1.0])).sample(1000)
+            >>> bool((x[:, 0] >= x[:, 1]).all()), abs(float(x[:, 0].mean()) - 2 / 3) < 0.03
+            (True, True)
+        """
+        return draw(self, n, prior, likelihood, seed=seed)
+
+    # -- words
+
+    def __repr__(self) -> str:
+        what = "empty" if self.is_empty else f"{len(self)} {'piece' if len(self) == 1 else 'pieces'}"
+        return f"Preimage({what} in {self.seconds:.3g} s{'' if self.complete else ', not all of it'})"
+
+    def summary(self) -> str:
+        lines = [repr(self)]
+        for k in sorted(set(self.dimensions.tolist()), reverse=True):
+            of = self.dimensions == k
+            total = float(self.volumes[of].sum())
+            size = "points" if k == 0 else f"of dimension {k}, volume {total:.6g}"
+            lines.append(f"  {int(of.sum())} {size}")
+        if self.fraction is not None and self.dimension == self.domain.dim:
+            lines.append(f"  {self.fraction:.4%} of the domain")
+        if self.ties:
+            lines.append(f"  {len(self.ties)} full-dimensional pieces on which outputs tie")
+        lines.append(f"  {self.cover}")
+        return "\n".join(lines)
+
+    @property
+    def cover(self) -> str:
+        """What became of the domain's cells, in words."""
+        dropped, (outside, within, cut) = sum(self.fate.dropped), self.fate.counts
+        words = f"cells: {dropped} dropped by bounds, {outside} outside, {within} inside, {cut} cut"
+        return words if self.complete else f"{words}; ended by {self.reason}"
+
+    def to_dict(self) -> dict[str, Any]:
+        counts = {str(k): int((self.dimensions == k).sum()) for k in sorted(set(self.dimensions.tolist()))}
+        outside, within, cut = self.fate.counts
+        return {
+            "pieces": len(self),
+            "pieces_by_dimension": counts,
+            "dimension": self.dimension,
+            "volume": self.volume if math.isfinite(self.volume) else None,
+            "fraction": self.fraction,
+            "empty": self.is_empty,
+            "witness": None if self.witness is None else self.witness.tolist(),
+            "ties": len(self.ties),
+            "complete": self.complete,
+            "reason": self.reason,
+            "cells": {"dropped": self.fate.dropped, "outside": outside, "inside": within, "cut": cut},
+            "seconds": self.seconds,
+        }
+
+
+def preimage(
+    net: Network,
+    target: Target,
+    domain: Domain | Polytope,
+    *,
+    limit: int | None = None,
+    time_limit: float | None = None,
+    tolerance: Tolerance | None = None,
+    n_jobs: int = 1,
+) -> Preimage:
+    """Return all inputs of a domain that a network maps into a set of outputs, exactly, as a union of convex polytopes.
+
+    The kernel of a network is `preimage(net, 0.0, WholeSpace(n))`: a union of polytopes, which are cones where no layer has
+    a bias, and no vector space.
+
+    Args:
+        net: a piecewise-linear network.
+        target: an output (or one number for all entries), a Polytope over the flattened outputs, an `OutputSet`, `Argmax(k)`,
+            or a list of these for their union.
+        domain: where to look, as for `subdivide`; a `Polytope` is looked at in its own coordinates.
+        limit: stop when so many pieces are found, give or take a chunk of cells.
+        time_limit: stop after so many seconds.
+        tolerance: below which part of its terms a pre-activation or a row of the target counts as 0; 256 roundings when
+            None. A cell that misses the target by less touches it.
+        n_jobs: as for `iter_cells`.
+
+    Raises:
+        SmoothError: the network is not piecewise linear.
+        ShapeError: the target is over other outputs, or the domain over other inputs than the network's.
+        InputError: no target, no domain, or a limit that is not positive.
+
+    Algorithm: the stream of `iter_cells`. In front of each gate the outputs that a cell can reach are bounded by linear
+    relaxation of what is behind, and cells that cannot reach the target are dropped whole. What is left is cut by the
+    target's rows; intersections without interior are cut by their generators. Parts of a union are made disjoint first.
+    Cost: at most that of the subdivision and some (dim + 1) forward passes a cell for the bounds.
+
+    References: facts on kernels and preimages of ReLU layers in S. Carlsson, Geometry of deep convolutional networks
+    (2019); bounds as in G. Singh et al., Fast and effective robustness certification, NeurIPS 2018.
+
+    Example:
+        >>> from polylens import Box, OutputSet, dense, preimage
+        >>> net = dense([([[1.0, -1.0], [2.0, -1.0]], [0.0, 0.0]), ([[1.0, -1.0]], None)])  # relu(x-y) - relu(2x-y)
+        >>> found = preimage(net, OutputSet.halfspaces([[1.0]], [-1.0]), Box([-1.0, -2.0], [2.0, 1.0]))
+        >>> round(found.volume, 12)  # the rectangle [1, 2] x [-2, 1]
+        3.0
+    """
+    from ._pullback import Search
+    from ._tasks import Job
+
+    for name, value in (("limit", limit), ("time_limit", time_limit)):
+        if value is not None and not (isinstance(value, int | float) and value > 0):
+            raise InputError(f"{name}: expected a positive number, or None for no limit; got {value!r}")
+    net, place, begin = exact(net), domain_of(domain), time.perf_counter()
+    outputs = output_set(target, net.output_shape).disjoint()
+    deadline = None if time_limit is None else time.time() + time_limit
+    job = Job(net, place, tolerance or CUTTING, deadline=deadline)
+    job.engine()  # what does not fit is refused here
+    gathered = Gathered(outputs, place)
+    reason = None
+    with contextlib.closing(Search(job, outputs).found(n_jobs)) as stream:
+        for found, fate in reached(stream, "pieces", "piece", lambda _: gathered.count):
+            gathered.add(found, fate)
+            late = deadline is not None and time.time() > deadline
+            reason = "time_limit" if late else "limit" if limit is not None and gathered.count >= limit else None
+            if reason:
+                break
+    if reason is None and deadline is not None and time.time() > deadline:
+        reason = "time_limit"  # workers may have ended before their last cells
+    arrays = gathered.result(sum(g.num_bytes for g in net.gates) // 8)
+    own = (arrays, tuple(gathered.ties()), gathered.fate, reason is None, reason, time.perf_counter() - begin)
+    return Preimage(net, place, outputs, job.tolerance, *own)
