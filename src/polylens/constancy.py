@@ -107,6 +107,7 @@ def constant_along(
         net: piecewise linear, as far as the layer.
         x: one point (*input_shape).
         v: the direction (*input_shape), not all zero; t counts in units of it. One outside the null space gives [0, 0].
+            Its entries are taken to carry the rounding of the largest one: those below `tolerance` of that are 0.
         layer: a node's name or a position among `net.gates`: what it puts out stays constant; the output when None.
         domain: a polytope over the flattened input, or a box, that holds x and where t ends; None for all of R^n.
         tolerance: which part of the terms of a slope counts as 0; `Tolerance()` when None.
@@ -132,7 +133,9 @@ def constant_along(
     point, direction = one_point(net, x), one_point(net, v, "direction")
     if not bool(direction.any()):
         raise InputError("direction: expected one that is not all zeros")
-    line = _Line(net, point, tolerance or Tolerance())
+    tolerance, size = tolerance or Tolerance(), direction.abs()
+    direction = torch.where(size > tolerance.relative * size.max(), direction, 0.0)
+    line = _Line(net, point, tolerance)
     sides = None if domain is None else _sides(net, point, domain)
     below, above = (line.end(s * direction, sides) for s in (-1.0, 1.0))
     return Constancy(net, point, direction, below._replace(t=-below.t if below.t else 0.0), above)
@@ -176,9 +179,12 @@ class _Line:
 def _at_output(
     net: Network, pattern: Patterns, point: Tensor, direction: Tensor, rough: Sequence[Affine | None], relative: float
 ) -> Motion:
-    """Return value and slope of the flattened output at a point on the map of a pattern, and how much of them is rounding."""
+    """Return value and slope of the flattened output at a point on the map of a pattern, and how much of them is rounding.
+
+    Every entry of the direction counts as having the rounding of its largest one.
+    """
     z, terms = {0: point[None]}, {0: point[None].abs()}
-    dz, speeds = {0: direction[None]}, {0: direction[None].abs()}
+    dz, speeds = {0: direction[None]}, {0: torch.full_like(direction, float(direction.abs().max()))[None]}
     local = on_patterns(net, pattern, len(net.nodes))
     for k, (node, step, size) in enumerate(zip(net.nodes, local, rough, strict=True), 1):
         here = [[held[i] for i in node.inputs] for held in (z, terms, dz, speeds)]

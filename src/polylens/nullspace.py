@@ -211,7 +211,7 @@ def null_space(net: Network, x: ArrayLike, *, layer: str | int | None = None, to
         >>> found[0].project(torch.tensor([25.0, 0.0])).round().tolist()  # along 4, -3
         [16.0, -12.0]
     """
-    net = _double(net)
+    net = in_double(net)
     value = net.value_of(layer)
     points, batched = _points(net, x)
     _check_tolerance(tolerance)
@@ -274,13 +274,20 @@ def forgotten_by_layer(net: Network, x: ArrayLike, *, tolerance: float | None = 
         >>> forgotten_by_layer(net, torch.tensor([[1.0, 1.0], [1.0, -1.0]])).nullity.tolist()  # by point, then by layer
         [[0, 1], [1, 1]]
     """
-    net = _double(net)
+    net = in_double(net)
     points, batched = _points(net, x)
     _check_tolerance(tolerance)
     values = [*(k for k, node in enumerate(net.nodes, 1) if has_pattern(node.step)), len(net.nodes)]
     rank = torch.cat([_ranks(_jacobians(net, part, values), values, tolerance) for part in _split(net, points, values)])
     names = (*(g.name for g in net.gates), "output")
     return Forgotten(names, points[0].numel(), rank if batched else rank[0])
+
+
+def in_double(net: Network) -> Network:
+    """Return the network in float64, or raise InputError where it is none."""
+    if not isinstance(net, Network):
+        raise InputError(f"network: expected a Network of polylens; got {type(net).__name__}; polylens.load makes one of it")
+    return net.double()
 
 
 def up_to(net: Network, layer: str | int | None) -> Network:
@@ -295,12 +302,6 @@ def up_to(net: Network, layer: str | int | None) -> Network:
 
 
 # -- Jacobians and their singular values
-
-
-def _double(net: Network) -> Network:
-    if not isinstance(net, Network):
-        raise InputError(f"network: expected a Network of polylens; got {type(net).__name__}; polylens.load makes one of it")
-    return net.double()
 
 
 def _check_tolerance(tolerance: float | None) -> None:

@@ -22,7 +22,7 @@ from .errors import InputError
 from .germ import one_point
 from .local import MAX_BYTES, at_points, push
 from .network import Network
-from .nullspace import EPS, Forgetting, NullSpace, null_space, up_to
+from .nullspace import EPS, Forgetting, NullSpace, in_double, null_space, up_to
 from .smooth import Smooth
 from .steps import LinearAt, flat
 
@@ -161,7 +161,8 @@ def second_order(
         raise InputError(f"directions: expected a positive number, or None for the whole basis; got {directions!r}")
     if tolerance is not None and not (isinstance(tolerance, (int, float)) and 0 <= tolerance < math.inf):
         raise InputError(f"tolerance: expected a number of at least 0, or None; got {tolerance!r}")
-    found = null_space(net, one_point(net.double() if isinstance(net, Network) else net, x), layer=layer)
+    net = in_double(net)
+    found = null_space(net, one_point(net, x), layer=layer)
     cut = up_to(found.network, layer)
     chosen = _chosen(found, directions, seed)
     if cut.is_piecewise_linear or not chosen.shape[1]:
