@@ -38,7 +38,7 @@ class Part:
         twin = (matrix[:, None] == -matrix[None]).all(-1) & (bound[:, None] == -bound[None])
         twin &= matrix.any(1) & ~strict & ~strict[:, None]
         equal = twin.any(1)
-        kept = ~(equal & (twin.long().argmax(1) < torch.arange(len(bound))))  # the first of two stands for both
+        kept = ~torch.tril(twin, -1).any(1)  # the first of two stands for both
         return cls(matrix[kept], bound[kept], equal[kept], strict[kept])
 
     @property
