@@ -7,7 +7,7 @@ rests where no piece around it offers a way down; all pieces that meet there are
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -18,7 +18,9 @@ from ._active import Walls, multipliers, size_of, step
 from ._room import Room
 from ._rounding import magnitudes
 from ._sheets import Pieces, Sheet
+from ._stages import jumps
 from ._types import Tolerance
+from .gates import Choice
 from .germ import fixed_at
 from .local import maps
 from .network import Network
@@ -32,23 +34,33 @@ _GAIN = 1e-8  # of |r|: |r|^2 falls by the square of it, which is below its own 
 _PUSH = 1e-9  # multipliers are differences of products: less than this part of |A| |r| is none
 _TRIALS = 0.5 ** torch.arange(7, dtype=torch.float64)  # lengths that are tried beyond the first wall
 _CORNER = 6  # as many walls meet at a point that all 2^6 sides of them are asked; of more, some
+_TRIED = 16  # directions in which these are looked for
 _LOOSE = 8  # rounds in one place that let go of all walls that hold back; then one by one, which cannot cycle as easily
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Problem:
-    """f(x) = target in float64, over coordinates of a room; residuals up to `allowed` count as 0."""
+    """f(x) = target in float64, over coordinates of a room; residuals up to `allowed` count as 0, gaps to walls up to `near`.
+
+    `near` (walls,) is the rounding of gaps where searches start; near the apex of a cone the terms vanish with the gaps.
+    """
 
     net: Network
     rough: list[Affine | None]
     target: Tensor
     room: Room
     allowed: float
+    near: Tensor
+    jumps: bool
 
     @classmethod
-    def of(cls, net: Network, target: Tensor, room: Room, allowed: float) -> Problem:
-        """Return the problem of a piecewise-linear network."""
-        return cls(net, magnitudes(net), target, room, allowed)
+    def of(cls, net: Network, target: Tensor, room: Room, allowed: float, u: Tensor) -> Problem:
+        """Return the problem of a piecewise-linear network that is searched from points (batch, dim)."""
+        rough, leaps = magnitudes(net), any(jumps(node.step) for node in net.nodes if isinstance(node.step, Choice))
+        start = cls(net, rough, target, room, allowed, u.new_zeros(0), leaps)
+        with torch.no_grad():
+            at = _sheets.sheet(net, rough, start.shaped(u), start.pieces(u), _MEETING)
+        return replace(start, near=at.room.median(0).values)
 
     def shaped(self, u: Tensor) -> Tensor:
         """Return points (batch, dim) in the shape of the network's inputs."""
@@ -185,7 +197,7 @@ def _look(problem: Problem, s: State) -> _Here:
     at = _sheets.sheet(net, problem.rough, problem.shaped(s.u), s.pieces, _MEETING)
     gap = torch.cat([at.gap, room.bound - s.u @ room.matrix.T], 1)
     size = room.bound.abs() + s.u.abs() @ room.matrix.abs().T
-    near = torch.cat([at.room, _MEETING * size], 1)
+    near = torch.cat([torch.maximum(at.room, problem.near), _MEETING * size], 1)
     weight = maps(
         net, len(s.u), lambda part: _sheets.localised(net, {k: v[part] for k, v in s.pieces.items()}), {len(net.nodes): None}
     )
@@ -324,9 +336,9 @@ def _turn(problem: Problem, s: State, here: _Here, rests: Tensor, generator: tor
         for name in part.base:
             part.base[name][first] = part.pieces[name][first]
     part.side += 1
-    sides = 2 ** part.meeting.clamp(max=_CORNER)
-    over = part.side >= sides
-    part.status[over] = torch.where(part.meeting[over] <= _CORNER, LEAST, FAILED)
+    known = part.meeting <= (0 if problem.jumps else _CORNER)  # beside a jump the output is not what the pieces say
+    over = part.side >= torch.where(part.meeting <= _CORNER, 2 ** part.meeting.clamp(max=_CORNER), _TRIED)
+    part.status[over] = torch.where(known[over], LEAST, FAILED)
     few = torch.nonzero(~over & (part.meeting <= _CORNER)).reshape(-1)
     many = torch.nonzero(~over & (part.meeting > _CORNER)).reshape(-1)
     _face(problem, part, few)

@@ -158,7 +158,7 @@ def zeros(
     affine map, which is exact where it ends within the region. Otherwise the point goes on beyond the first wall where a
     trial of a full or shorter step is lower than there, else it crosses that wall; where both sides point back, the wall
     is run along, with an active set. At rest all sides of up to 6 walls that meet in the point are asked for a way down;
-    where more meet and 64 directions show none, the start counts as failed, since nothing is proven. Smooth networks:
+    where more meet and 16 directions show none, or a gate jumps, the start counts as failed, since nothing is proven. Smooth networks:
     Levenberg and Marquardt's steps for ten dampings at once. All starts move together; a round costs about ten evaluations
     for each point that still moves, a singular value decomposition, and a backward pass for the walls that it is on.
 
@@ -229,7 +229,7 @@ def _search(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return coordinates, whether points rest at least squares, and rounds."""
     if net.is_piecewise_linear:
-        state = _descent.descend(_descent.Problem.of(net, y, room, allowed), u, max_steps, generator)
+        state = _descent.descend(_descent.Problem.of(net, y, room, allowed, u[:1000]), u, max_steps, generator)
         return state.u, state.status == _descent.LEAST, state.steps
     rest = _marquardt.marquardt(net, y, room, u, max_steps, allowed)
     return rest.u, rest.status == _marquardt.LEAST, rest.steps
