@@ -14,6 +14,7 @@ from .domain import Box, Plane, Polygon, Segment, Slice, WholeSpace
 from .errors import PolylensError
 from .explore import Exploration, explore
 from .facets import Facets, facets, reduced
+from .fibre import FibreWalk, fibre_walk
 from .linearise import affine_map, affine_maps, linearise
 from .network import Network, Node, patterns
 from .nullspace import Forgotten, NullSpace, forgotten_by_layer, null_space
@@ -42,6 +43,7 @@ __all__ = [
     "Crossings",
     "Exploration",
     "Facets",
+    "FibreWalk",
     "Forgotten",
     "Frequencies",
     "Gaussian",
@@ -80,6 +82,7 @@ __all__ = [
     "dense",
     "explore",
     "facets",
+    "fibre_walk",
     "first_boundary",
     "forgotten_by_layer",
     "iter_cells",
