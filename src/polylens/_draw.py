@@ -7,6 +7,7 @@ uniform point of it, and keeps the point with probability density over bound.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ._check import array, finite, whole
-from ._hull import surface
+from ._pieces import Pieces
 from .domain import Domain
 from .errors import GeometryError, InputError, ShapeError
 from .geometry.sampling import Seed, generator_of
@@ -25,6 +26,7 @@ from .prior import Gaussian, Likelihood, Prior, Sampler
 Array = np.ndarray[Any, Any]
 _FINEST = 1 << 16  # simplices at most
 _LOOSE = 0.7  # bounds that exceed the density at the middle by that factor (as a logarithm) are made tighter
+_KEPT = 0.2  # of the proposals: bounds are good enough then
 _BATCH = 1 << 14
 _PATIENCE = 1 << 26  # proposals without enough kept ones
 
@@ -42,6 +44,8 @@ class Drawable(Protocol):
     def reason(self) -> str | None: ...
 
     @property
+    def arrays(self) -> Pieces: ...
+    @property
     def is_empty(self) -> bool | None: ...
     @property
     def dimension(self) -> int: ...
@@ -49,7 +53,6 @@ class Drawable(Protocol):
     def dimensions(self) -> Array: ...
     @property
     def volumes(self) -> Array: ...
-    def __getitem__(self, index: int) -> Any: ...
     def contains(self, x: Any, tol: float = ...) -> Tensor: ...
 
 
@@ -68,35 +71,38 @@ def draw(of: Drawable, n: int, prior: Prior | None = None, likelihood: Likelihoo
     elif not bounded:
         raise GeometryError("sample: the preimage is unbounded and has no uniform distribution; give a prior or a domain")
     else:
-        found = _from_simplices(_simplices(of, top), net, n, prior, likelihood, generator)
+        found = _from_pieces(of, n, prior, likelihood, generator)
     return found.reshape(n, *net.input_shape)
 
 
-# -- from simplices
+# -- from pieces and simplices
 
 
 @dataclass(eq=False, slots=True)
 class _Simplices:
-    """Simplices by their corners (simplices, k + 1, inputs), the outputs there, and the logarithms of their volumes."""
+    """Simplices: corners (simplices, k + 1, inputs), outputs there if they are wanted, logarithms of volumes."""
 
     corners: Tensor
     outputs: Tensor
     log_volume: Tensor
 
+    @classmethod
+    def of(cls, preimage: Drawable, indices: Sequence[int], outputs: bool) -> tuple[_Simplices, Tensor]:
+        """Return the simplices of some pieces, and by position whose each is."""
+        dim, found = preimage.domain.dim, [preimage.arrays.simplices(i) for i in indices]
+        corners = torch.from_numpy(np.concatenate([f[0] for f in found]))
+        volume = np.concatenate([f[1] * preimage.volumes[i] for f, i in zip(found, indices, strict=True)])
+        whose = torch.repeat_interleave(torch.tensor([len(f[1]) for f in found]))
+        corners = preimage.domain.embed(corners.reshape(-1, dim)).reshape(len(corners), -1, preimage.domain.num_inputs)
+        none = corners.new_zeros(*corners.shape[:2], 0)
+        return cls(corners, _outputs(preimage.network, corners) if outputs else none, torch.from_numpy(volume).log()), whose
 
-def _simplices(of: Drawable, top: Array) -> _Simplices:
-    dim, parts = of.dimension, []
-    for i in np.flatnonzero(top):
-        piece = of[int(i)]
-        parts.append(of.domain.embed(_fan(piece.vertices, dim)))
-    corners = torch.cat([p.reshape(-1, dim + 1, of.domain.num_inputs) for p in parts])
-    if dim:
-        edges = corners[:, 1:] - corners[:, :1]
-        log_volume = torch.linalg.svdvals(edges).log().sum(1) - math.lgamma(dim + 1)
-        corners, log_volume = corners[log_volume > -torch.inf], log_volume[log_volume > -torch.inf]
-    else:
-        log_volume = torch.zeros(len(corners), dtype=torch.float64)
-    return _Simplices(corners, _outputs(of.network, corners), log_volume)
+    def points(self, which: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return a uniform point of each of some simplices, and the outputs there if they are known."""
+        share = torch.rand(len(which), self.corners.shape[1], generator=generator, dtype=torch.float64)
+        share = -share.clamp(min=1e-300).log()
+        share = (share / share.sum(1, keepdim=True))[:, :, None]  # exponential variables over their sum
+        return (share * self.corners[which]).sum(1), (share * self.outputs[which]).sum(1)
 
 
 def _outputs(net: Network, points: Tensor) -> Tensor:
@@ -104,49 +110,78 @@ def _outputs(net: Network, points: Tensor) -> Tensor:
         return net(points.reshape(-1, *net.input_shape)).flatten(1).cpu().unflatten(0, points.shape[:-1])
 
 
-def _fan(vertices: Array, dim: int) -> Array:
-    """Return simplices (simplices * (dim + 1), coordinates): cones from the middle over the simplices of the surface."""
-    if dim == 0:
-        return vertices[:1]
-    middle = vertices.mean(0)
-    within = (vertices - middle) @ np.linalg.svd(vertices - middle, full_matrices=False)[2][:dim].T
-    if dim == 1:
-        return vertices[[int(within[:, 0].argmin()), int(within[:, 0].argmax())]]
-    faces = surface(within)
-    return np.concatenate([np.broadcast_to(middle, (len(faces), 1, len(middle))), vertices[faces]], 1).reshape(-1, len(middle))
-
-
-def _from_simplices(
-    simplices: _Simplices,
-    net: Network,
-    n: int,
-    prior: Gaussian | None,
-    likelihood: Likelihood | None,
-    generator: torch.Generator,
+def _from_pieces(
+    of: Drawable, n: int, prior: Gaussian | None, likelihood: Likelihood | None, generator: torch.Generator
 ) -> Tensor:
-    bound = _bounds(simplices, prior, likelihood)
+    """Return draws from a mixture of pieces, uniform in each, of which those with loose bounds are cut into simplices."""
+    index = np.flatnonzero(of.dimensions == of.dimension)
+    log_volume, bound = torch.from_numpy(of.volumes[index]).log(), torch.zeros(len(index), dtype=torch.float64)
+    fine, fine_bound = None, bound[:0]
     if prior is not None or likelihood is not None:
-        simplices, bound = _refined(simplices, bound, prior, likelihood)
-    weight = torch.softmax(simplices.log_volume + bound, 0)
-    kept, tried = [simplices.corners.new_zeros(0, simplices.corners.shape[2])], 0
+        bound, middle = _piece_bounds(of, index, prior, likelihood)
+        loose = _loose(log_volume, bound, middle)
+        if bool(loose.any()):
+            fine = _Simplices.of(of, index[loose.numpy()].tolist(), likelihood is not None)[0]
+            fine, fine_bound = _refined(fine, _bounds(fine, prior, likelihood), prior, likelihood)
+            index, log_volume, bound = index[~loose.numpy()], log_volume[~loose], bound[~loose]
+    every = torch.cat([bound, fine_bound])
+    weight = torch.softmax(torch.cat([log_volume, fine.log_volume if fine else log_volume[:0]]) + every, 0)
+    kept, tried, plain = [torch.zeros(0, of.domain.num_inputs, dtype=torch.float64)], 0, prior is None and likelihood is None
     while sum(map(len, kept)) < n:
         _check_patience(tried, kept)
-        which = _choice(weight, _BATCH, generator)
+        which = _choice(weight, min(_BATCH, n if plain else 2 * n), generator)
         tried += len(which)
-        share = (
-            -torch.rand(len(which), simplices.corners.shape[1], generator=generator, dtype=torch.float64)
-            .clamp(min=1e-300)
-            .log()
-        )
-        share = share / share.sum(1, keepdim=True)  # exponential variables over their sum: uniform in the simplex
-        x = (share[:, :, None] * simplices.corners[which]).sum(1)
-        if prior is None and likelihood is None:
-            kept.append(x)
-            continue
-        y = (share[:, :, None] * simplices.outputs[which]).sum(1)
-        log_chance = _density(x, y, prior, likelihood) - bound[which]
-        kept.append(x[torch.rand(len(x), generator=generator, dtype=torch.float64).log() < log_chance])
+        x, y = _points_of(of, index, fine, which, generator, likelihood is not None)
+        if not plain:
+            log_chance = _density(x, y, prior, likelihood) - every[which]
+            x = x[torch.rand(len(x), generator=generator, dtype=torch.float64).log() < log_chance]
+        kept.append(x)
     return torch.cat(kept)[:n]
+
+
+def _points_of(
+    of: Drawable, index: Array, fine: _Simplices | None, which: Tensor, generator: torch.Generator, outputs: bool
+) -> tuple[Tensor, Tensor]:
+    """Return uniform points of the chosen pieces, or behind these of the chosen simplices, and outputs if wanted."""
+    whole = which < len(index)
+    x = torch.zeros(len(which), of.domain.num_inputs, dtype=torch.float64)
+    y = torch.zeros(len(which), math.prod(of.network.output_shape) if outputs else 0, dtype=torch.float64)
+    if fine is not None and not bool(whole.all()):
+        x[~whole], y[~whole] = fine.points(which[~whole] - len(index), generator)
+    if bool(whole.any()):
+        drawn, place = which[whole].unique(return_inverse=True)
+        found, whose = _Simplices.of(of, index[drawn.numpy()].tolist(), outputs)
+        ends = torch.searchsorted(whose, torch.arange(len(drawn) + 1))
+        total = torch.cat([torch.zeros(1, dtype=torch.float64), found.log_volume.exp().cumsum(0)])
+        low, high = total[ends[:-1]][place], total[ends[1:]][place]
+        at = low + (high - low) * torch.rand(len(place), generator=generator, dtype=torch.float64)
+        chosen = torch.searchsorted(total, at, right=True) - 1
+        chosen = torch.minimum(torch.maximum(chosen, ends[:-1][place]), ends[1:][place] - 1)
+        x[whole], y[whole] = found.points(chosen, generator)
+    return x, y
+
+
+def _piece_bounds(of: Drawable, index: Array, prior: Gaussian | None, likelihood: Likelihood | None) -> tuple[Tensor, Tensor]:
+    """Return the logarithms of what the density is at most on pieces, and of what it is in their middles."""
+    start, sizes = of.arrays.start[index], np.diff(of.arrays.start)[index]
+    bound, middle = (torch.zeros(len(index), dtype=torch.float64) for _ in range(2))
+    for size in np.unique(sizes):
+        alike = np.flatnonzero(sizes == size)
+        for some in np.array_split(alike, -(-len(alike) * int(size) // _BATCH)):
+            corners = of.domain.embed(of.arrays.points[start[some, None] + np.arange(size)].reshape(-1, of.domain.dim))
+            corners = corners.reshape(len(some), int(size), -1)
+            y = corners.new_zeros(*corners.shape[:2], 0) if likelihood is None else _outputs(of.network, corners)
+            bodies = _Simplices(corners, y, corners.new_zeros(len(some)))
+            bound[some] = _bounds(bodies, prior, likelihood)
+            middle[some] = _density(corners.mean(1), y.mean(1), prior, likelihood)
+    return bound, middle
+
+
+def _loose(log_volume: Tensor, bound: Tensor, middle: Tensor) -> Tensor:
+    """Say which bounds exceed the density in the middle by much and matter; none where enough proposals are kept anyway."""
+    weight = torch.softmax(log_volume + bound, 0)
+    kept = float((weight * (middle - bound).clamp(max=0.0).exp()).sum())
+    return (bound - middle > _LOOSE) & (weight > 1e-3 / len(weight)) & (kept < _KEPT)
 
 
 def _choice(weight: Tensor, count: int, generator: torch.Generator) -> Tensor:
@@ -177,8 +212,7 @@ def _refined(
     """Return the simplices bisected along their longest edges where their bounds are loose and matter."""
     while len(bound) < _FINEST and simplices.corners.shape[1] > 1:
         middle = _density(simplices.corners.mean(1), simplices.outputs.mean(1), prior, likelihood)
-        weight = torch.softmax(simplices.log_volume + bound, 0)
-        loose = (bound - middle > _LOOSE) & (weight > 1e-3 / len(weight))
+        loose = _loose(simplices.log_volume, bound, middle)
         if not bool(loose.any()):
             break
         halves = _halves(simplices, torch.nonzero(loose).reshape(-1))

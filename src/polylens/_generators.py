@@ -165,3 +165,18 @@ def flat_volume(points: Array, weight: Array, dim: int) -> float:
     from ._hull import hull_size
 
     return hull_size(within).volume
+
+
+def fan(points: Array, dim: int) -> Array:
+    """Return simplices (simplices, dim + 1, coordinates): cones from the middle of points over their hull's surface."""
+    if dim == 0:
+        return points[None, :1]
+    middle = points.mean(0)
+    within = (points - middle) @ np.linalg.svd(points - middle, full_matrices=False)[2][:dim].T
+    if dim == 1:
+        return points[None, [int(within[:, 0].argmin()), int(within[:, 0].argmax())]]
+    from ._hull import surface
+
+    faces = surface(within)
+    apex = np.broadcast_to(middle, (len(faces), 1, len(middle)))
+    return np.concatenate([apex, points[faces]], 1)

@@ -1,4 +1,4 @@
-"""Volumes of simple polytopes from their vertices and incidences, compiled."""
+"""Volumes of simple polytopes from their vertices and incidences, and their simplices, compiled."""
 
 from __future__ import annotations
 
@@ -22,27 +22,49 @@ def volumes(points: Array, weight: Array, start: Array, vertex: Array, facets: A
     References: J. Cohen, T. Hickey, Two algorithms for determining volumes of convex polyhedra, J. ACM 26 (1979).
     """
     out = np.zeros(len(start) - 1)
+    _volumes(points, weight, start, vertex, facets, *_work(points, start, facets), np.zeros((0, 0), np.int64), np.zeros(0), out)
+    return out
+
+
+def _work(points: Array, start: Array, facets: Array) -> tuple[Array, ...]:
     most, dim = int(np.diff(start).max(initial=0)), points.shape[1]
     levels = dim + 2
     subset, place = np.zeros((levels, most + 1), np.int64), np.zeros((levels, 2), np.int64)
     left, direction = np.zeros((levels, facets.shape[1]), np.uint64), np.zeros((levels, max(1, dim)))
-    work = (subset, place, left, direction, np.zeros(levels))
-    _volumes(points, weight, start, vertex, facets, *work, out)
-    return out
+    return subset, place, left, direction, np.zeros(levels)
+
+
+def simplices(points: Array, start: Array, vertex: Array, facets: Array) -> tuple[Array, Array, Array]:
+    """Return simplices that make up bounded cells: corners (simplices, dim + 1) as rows of `points`, cell, and volume.
+
+    They are those whose volumes `volumes` adds up; those without a volume are left out.
+    """
+    dim, room = points.shape[1], 64 * len(start)
+    while True:
+        corners, sizes, ends = np.zeros((room, dim + 1), np.int64), np.zeros(room), np.zeros(len(start) - 1)
+        weight = np.ones(len(points))
+        count = _volumes(points, weight, start, vertex, facets, *_work(points, start, facets), corners, sizes, ends)
+        if count <= room:
+            owner = np.searchsorted(ends, np.arange(count), side="right")
+            return corners[:count], owner, sizes[:count]
+        room = count
 
 
 @compiled
-def _volumes(points, weight, start, vertex, facets, subset, place, left, direction, height, out):
+def _volumes(points, weight, start, vertex, facets, subset, place, left, direction, height, corners, sizes, out):
+    count = 0
     for cell in range(len(start) - 1):
         bounded = True
         for i in range(start[cell], start[cell + 1]):
             bounded = bounded and weight[vertex[i]] > 0.0
-        if bounded:
-            out[cell] = _volume(
-                points, weight, start[cell], start[cell + 1], vertex, facets, subset, place, left, direction, height
-            )
-        else:
+        if not bounded:
             out[cell] = np.inf
+            continue
+        first, last = start[cell], start[cell + 1]
+        work = (subset, place, left, direction, height)
+        total, count = _volume(points, weight, first, last, vertex, facets, *work, corners, sizes, count)
+        out[cell] = count if corners.shape[1] else total
+    return count
 
 
 # of a level in `place`: how many vertices the face has, and its apex
@@ -50,18 +72,30 @@ _COUNT, _APEX = range(2)
 
 
 @compiled
-def _volume(points, weight, first, last, vertex, facets, subset, place, left, direction, height):
-    """Return the volume of one cell, by a walk over its faces: level k holds a face of dimension dim - k."""
+def _volume(points, weight, first, last, vertex, facets, subset, place, left, direction, height, corners, sizes, count):
+    """Return the volume of one cell, by a walk over its faces: level k holds a face of dimension dim - k.
+
+    Where `corners` has columns, simplices are written there from row `count` on, as far as there is room; the second number
+    returned is where they end.
+    """
     dim, total, level = points.shape[1], 0.0, 0
     for i in range(last - first):
         subset[0, i] = first + i
     place[0, _COUNT], place[0, _APEX] = last - first, first
     if dim == 0:
-        return 1.0
+        if count < len(sizes):
+            corners[count, 0], sizes[count] = vertex[first], 1.0
+        return 1.0, count + 1
     _open(0, place, subset, facets, left)
     while level >= 0:
         if level == dim - 1:
-            total += _edge(level, points, weight, vertex, subset, place, direction, height)
+            size = _edge(level, points, weight, vertex, subset, place, direction, height)
+            total += size
+            if size > 0.0:
+                if count < len(sizes):
+                    _write(level, vertex, subset, place, corners, count)
+                    sizes[count] = size
+                count += 1
             level -= 1
         elif _enter(level, place, subset, facets, left):
             level += 1
@@ -71,7 +105,15 @@ def _volume(points, weight, first, last, vertex, facets, subset, place, left, di
                 level -= 1
         else:
             level -= 1
-    return total
+    return total, count
+
+
+@compiled
+def _write(level, vertex, subset, place, corners, row):
+    """Write the corners of the simplex that an edge closes."""
+    for k in range(level + 1):
+        corners[row, k] = vertex[place[k, _APEX]]
+    corners[row, level + 1] = vertex[subset[level, place[level, _COUNT] - 1]]
 
 
 @compiled

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from ._findings import Fate, Flat, Found, Solid
-from ._generators import Generators, extreme, flat_volume, holds, labels, normal
+from ._generators import Generators, extreme, fan, flat_volume, holds, labels, normal
 from .domain import Domain
 from .target import OutputSet
 
@@ -28,7 +28,8 @@ class Pieces:
     """Convex pieces by their generators: piece i has the rows start[i]:start[i+1] of `points` (generators, dim), `weight`.
 
     Places have weight 1, directions 0. `words` (pieces, words) are the patterns, `part` (pieces,) the convex part of the
-    target, `dimension` and `volume` (pieces,) the size, in units of the input within each piece's flat.
+    target, `dimension` and `volume` (pieces,) the size, in units of the input within each piece's flat. Where `simple` is
+    set, a piece is a simple polytope, some of whose generators may coincide, and `facets` has those that each lies on.
     """
 
     points: Array
@@ -38,6 +39,8 @@ class Pieces:
     part: Array
     dimension: Array
     volume: Array
+    facets: Array
+    simple: Array
     level: tuple[Array, ...]
 
     def __len__(self) -> int:
@@ -56,13 +59,28 @@ class Pieces:
         ends = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         rows = np.repeat(self.start[chosen] - ends[:-1], sizes) + np.arange(ends[-1])
         own = (self.words[chosen], self.part[chosen], self.dimension[chosen], self.volume[chosen])
-        return Pieces(self.points[rows], self.weight[rows], ends, *own, tuple(self.level[int(i)] for i in chosen))
+        shape = (self.facets[rows], self.simple[chosen])
+        return Pieces(self.points[rows], self.weight[rows], ends, *own, *shape, tuple(self.level[int(i)] for i in chosen))
+
+    def simplices(self, index: int) -> tuple[Array, Array]:
+        """Return simplices (simplices, dimension + 1, dim) that make up one bounded piece, and the share of each in it."""
+        from ._measure import simplices
+
+        rows = slice(int(self.start[index]), int(self.start[index + 1]))
+        points = np.ascontiguousarray(self.points[rows])
+        if not self.simple[index]:
+            corners = fan(self.generators(index)[0], int(self.dimension[index]))
+            sizes = np.linalg.svd(corners[:, 1:] - corners[:, :1], compute_uv=False).prod(1)
+            return corners, sizes / sizes.sum()
+        facets = np.ascontiguousarray(self.facets[rows])
+        corner, _, sizes = simplices(points, np.array([0, len(points)]), np.arange(len(points)), facets)
+        return points[corner], sizes / sizes.sum()
 
     @classmethod
     def none(cls, dim: int, words: int) -> Pieces:
         """Return no pieces."""
         none, whole = np.zeros(0), np.zeros(0, np.int64)
-        own = (np.zeros((0, words), np.uint64), whole, whole, none, ())
+        own = (np.zeros((0, words), np.uint64), whole, whole, none, np.zeros((0, 1), np.uint64), np.zeros(0, dtype=bool), ())
         return cls(np.zeros((0, dim)), none, np.zeros(1, np.int64), *own)
 
     @classmethod
@@ -70,10 +88,13 @@ class Pieces:
         """Return all pieces, in order."""
         shifts = np.cumsum([0, *(len(p.weight) for p in parts)])
         start = np.concatenate([p.start[:-1] + s for p, s in zip(parts, shifts[:-1], strict=True)] + [shifts[-1:]])
-        names = ("points", "weight", "words", "part", "dimension", "volume")
-        points, weight, words, part, dimension, volume = (np.concatenate([getattr(p, n) for p in parts]) for n in names)
+        names = ("points", "weight", "words", "part", "dimension", "volume", "simple")
+        points, weight, words, part, dimension, volume, simple = (np.concatenate([getattr(p, n) for p in parts]) for n in names)
+        facets = np.zeros((len(weight), max(p.facets.shape[1] for p in parts)), np.uint64)
+        for p, first in zip(parts, shifts[:-1], strict=True):
+            facets[first : first + len(p.facets), : p.facets.shape[1]] = p.facets
         level = tuple(v for p in parts for v in p.level)
-        return cls(points, weight, start, words, part, dimension, volume, level)
+        return cls(points, weight, start, words, part, dimension, volume, facets, simple, level)
 
 
 @final
@@ -93,13 +114,11 @@ class Tie:
 
 def solid_pieces(solid: Solid, domain: Domain) -> Pieces:
     """Return full-dimensional cells as pieces."""
-    cells, dim = solid.cells, domain.dim
-    points, weight = cells.points[cells.vertex], cells.weight[cells.vertex]
-    own = normal(points, weight)
-    volume = cells.volumes() * domain.scale
-    return Pieces(
-        own[:, :-1], own[:, -1], cells.start, cells.words, solid.part, np.full(len(cells), dim), volume, tuple(solid.level)
-    )
+    cells, count = solid.cells, len(solid.cells)
+    own = normal(cells.points[cells.vertex], cells.weight[cells.vertex])
+    sizes = (solid.part, np.full(count, domain.dim), cells.volumes() * domain.scale)
+    shape = (cells.facets, np.ones(count, dtype=bool), tuple(solid.level))
+    return Pieces(own[:, :-1], own[:, -1], cells.start, cells.words, *sizes, *shape)
 
 
 def flat_pieces(flats: list[Flat], domain: Domain) -> Pieces:
@@ -108,9 +127,15 @@ def flat_pieces(flats: list[Flat], domain: Domain) -> Pieces:
     for f in flats:
         own = normal(f.generators.points, f.generators.weight)
         volume = flat_volume(own[:, :-1] @ basis.T, own[:, -1], f.dimension)
-        sizes = (np.array([f.part]), np.array([f.dimension]), np.array([volume]))
-        parts.append(Pieces(own[:, :-1], own[:, -1], np.array([0, len(own)]), f.words[None], *sizes, (f.level,)))
+        parts.append(_one(own, f.words, (f.part, f.dimension, volume), f.level))
     return Pieces.joined(parts)
+
+
+def _one(own: Array, words: Array, sizes: tuple[int, int, float], level: Array) -> Pieces:
+    """Return one piece by its generators, as they are."""
+    part, dimension, volume = (np.array([v]) for v in sizes)
+    shape = (np.zeros((len(own), 1), np.uint64), np.zeros(1, dtype=bool), (level,))
+    return Pieces(own[:, :-1], own[:, -1], np.array([0, len(own)]), words[None], part, dimension, volume, *shape)
 
 
 def maximal(solid: Pieces, flats: list[Flat], domain: Domain) -> list[Flat]:
@@ -142,14 +167,14 @@ def united(pieces: Pieces, walls: int, touching: Array) -> Pieces:
     parts = [pieces.select(np.flatnonzero(~touching))]
     for members in groups.values():
         group = pieces.select(np.array(members))
-        points, weight = group.points, group.weight
-        if len(members) > 1:
-            first = np.unique(labels(points, weight), return_index=True)[1]
-            points, weight = points[first], weight[first]
-            kept = extreme(points, weight)
-            points, weight = points[kept], weight[kept]
-        sizes = (group.part[:1], group.dimension[:1], group.volume.sum(keepdims=True))
-        parts.append(Pieces(points, weight, np.array([0, len(weight)]), group.words[:1], *sizes, group.level[:1]))
+        if len(members) == 1:
+            parts.append(group)
+            continue
+        first = np.unique(labels(group.points, group.weight), return_index=True)[1]
+        own = normal(group.points[first], group.weight[first])
+        own = own[extreme(own[:, :-1], own[:, -1])]
+        sizes = (int(group.part[0]), int(group.dimension[0]), float(group.volume.sum()))
+        parts.append(_one(own, group.words[0], sizes, group.level[0]))
     return Pieces.joined(parts)
 
 
