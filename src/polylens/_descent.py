@@ -7,7 +7,7 @@ rests where no piece around it offers a way down; all pieces that meet there are
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import torch
@@ -16,20 +16,18 @@ from torch import Tensor
 from . import _sheets
 from ._active import Walls, multipliers, size_of, step
 from ._room import Room
-from ._rounding import magnitudes
-from ._sheets import Pieces, Sheet
+from ._sheets import Pieces, Rounding, Sheet
 from ._stages import jumps
 from ._types import Tolerance
 from .gates import Choice
 from .germ import fixed_at
 from .local import maps
 from .network import Network
-from .steps import Affine, flat
+from .steps import flat
 
 RUNNING, EXACT, LEAST, FAILED = range(4)
 _MEETING = Tolerance(256.0).relative  # what of a gap to a wall, of a speed, of a row is rounding
 _AT_ONCE = 1 / 16  # of it: walls that are crossed with the first one, as those of duplicate units; farther ones come next
-_ROUNDING = Tolerance(16.0).relative  # of the terms of f: changes up to it are none
 _GAIN = 1e-8  # of |r|: |r|^2 falls by the square of it, which is below its own rounding
 _PUSH = 1e-9  # multipliers are differences of products: less than this part of |A| |r| is none
 _TRIALS = 0.5 ** torch.arange(7, dtype=torch.float64)  # lengths that are tried beyond the first wall
@@ -40,27 +38,31 @@ _LOOSE = 8  # rounds in one place that let go of all walls that hold back; then 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Problem:
-    """f(x) = target in float64, over coordinates of a room; residuals up to `allowed` count as 0, gaps to walls up to `near`.
+    """f(x) = target in float64, over coordinates of a room; residuals up to `allowed` count as 0.
 
-    `near` (walls,) is the rounding of gaps where searches start; near the apex of a cone the terms vanish with the gaps.
+    `rounding` is that of walls where searches start, at points of `size`; farther out it grows with them, but nearer to the
+    apex of a cone, where gaps and their terms vanish together, it stays. Where gates have `leaps` nothing is proven at walls.
     """
 
     net: Network
-    rough: list[Affine | None]
     target: Tensor
     room: Room
     allowed: float
-    near: Tensor
-    jumps: bool
+    leaps: bool
+    size: float
+    rounding: Rounding
 
     @classmethod
     def of(cls, net: Network, target: Tensor, room: Room, allowed: float, u: Tensor) -> Problem:
         """Return the problem of a piecewise-linear network that is searched from points (batch, dim)."""
-        rough, leaps = magnitudes(net), any(jumps(node.step) for node in net.nodes if isinstance(node.step, Choice))
-        start = cls(net, rough, target, room, allowed, u.new_zeros(0), leaps)
+        leaps, size = (
+            any(jumps(node.step) for node in net.nodes if isinstance(node.step, Choice)),
+            float(u.abs().amax(1).median()),
+        )
         with torch.no_grad():
-            at = _sheets.sheet(net, rough, start.shaped(u), start.pieces(u), _MEETING)
-        return replace(start, near=at.room.median(0).values)
+            x = u.reshape(len(u), *net.input_shape)
+            found = _sheets.rounding(net, x, fixed_at(net, x, len(net.nodes))[1], _MEETING)
+        return cls(net, target, room, allowed, leaps, size or 1.0, found)
 
     def shaped(self, u: Tensor) -> Tensor:
         """Return points (batch, dim) in the shape of the network's inputs."""
@@ -101,7 +103,7 @@ class State:
     def at(cls, problem: Problem, u: Tensor) -> State:
         """Return the state of points that have not moved yet."""
         pieces, count = problem.pieces(u), len(u)
-        walls = sum(_count_walls(problem, pieces)) + len(problem.room.bound)
+        walls = len(problem.rounding.near) + len(problem.room.bound)
         none = torch.zeros(count, dtype=torch.long, device=u.device)
         off = torch.zeros(count, walls, dtype=torch.bool, device=u.device)
         held = torch.zeros(u.shape, dtype=torch.bool, device=u.device)
@@ -127,13 +129,6 @@ def _rows_of(value: Any, rows: Tensor) -> Any:
     return {k: v[rows] for k, v in value.items()} if isinstance(value, dict) else value[rows]
 
 
-def _count_walls(problem: Problem, pieces: Pieces) -> list[int]:
-    """Return how many walls each gate has."""
-    shapes = {node.name: problem.net.shape_of(node.inputs[0]) for node in problem.net.nodes if node.name in pieces}
-    nodes = [node for node in problem.net.nodes if node.name in pieces]
-    return [len(_sheets.walls_of_gate(n, pieces[n.name][:1], shapes[n.name]).unit) for n in nodes]
-
-
 def descend(problem: Problem, u: Tensor, max_steps: int, generator: torch.Generator) -> State:
     """Return where points (batch, dim) of the room come to rest, after at most `max_steps` rounds each."""
     with torch.no_grad():
@@ -148,11 +143,12 @@ def descend(problem: Problem, u: Tensor, max_steps: int, generator: torch.Genera
 
 
 class _Here(NamedTuple):
-    """What a round knows: the sheet, gaps and rooms with the rows of the room, the map, the residual, the walls met."""
+    """What a round knows: the sheet, gaps (with the rows of the room) and their rounding, the map, the residual, the walls."""
 
     sheet: Sheet
     gap: Tensor
-    room: Tensor
+    near: Tensor
+    grown: Tensor  # (batch, 1): how much farther out than the starts
     weight: Tensor
     residual: Tensor
     meets: Tensor  # (batch, k): walls met, padded
@@ -167,7 +163,7 @@ def _round(problem: Problem, s: State, generator: torch.Generator) -> None:
     _settle(problem, s, solved)
     p = step(here.weight, here.residual, here.walls)
     change = (here.weight @ p.unsqueeze(-1)).squeeze(-1)
-    rests = change.abs().amax(1) <= (_ROUNDING * here.sheet.terms).clamp(min=problem.allowed / 2)
+    rests = change.abs().amax(1) <= problem.allowed / 2 * here.grown.squeeze(1)
     rests |= torch.linalg.vector_norm(change, dim=1) <= _GAIN * torch.linalg.vector_norm(here.residual, dim=1)
     released = _release(problem, s, here, rests & ~solved)
     _turn(problem, s, here, rests & ~solved & ~released, generator)
@@ -194,20 +190,19 @@ def _settle(problem: Problem, s: State, solved: Tensor) -> None:
 
 def _look(problem: Problem, s: State) -> _Here:
     net, room = problem.net, problem.room
-    at = _sheets.sheet(net, problem.rough, problem.shaped(s.u), s.pieces, _MEETING)
+    at = _sheets.sheet(net, problem.shaped(s.u), s.pieces)
     gap = torch.cat([at.gap, room.bound - s.u @ room.matrix.T], 1)
+    grown = (s.u.abs().amax(1, keepdim=True) / problem.size).clamp(min=1.0)
     size = room.bound.abs() + s.u.abs() @ room.matrix.abs().T
-    near = torch.cat([torch.maximum(at.room, problem.near), _MEETING * size], 1)
-    weight = maps(
-        net, len(s.u), lambda part: _sheets.localised(net, {k: v[part] for k, v in s.pieces.items()}), {len(net.nodes): None}
-    )
-    a = weight[len(net.nodes)][0]
+    near = torch.cat([problem.rounding.near * grown, _MEETING * size], 1)
+    last = len(net.nodes)
+    a = maps(net, len(s.u), lambda _: at.local, {last: None}, 1 << 62)[last][0]  # the points are a chunk already
     index, met, rows = _met(problem, at, gap <= near)
     working = (s.working.gather(1, index) | s.fresh.unsqueeze(1)) & met
     s.held &= _sides(room, s.u) != 0
     s.working = torch.zeros_like(s.working).scatter(1, index, working)
     s.fresh = torch.zeros_like(s.fresh)
-    return _Here(at, gap, near, a, at.output - problem.target, index, met, Walls(rows, working, s.held))
+    return _Here(at, gap, near, grown, a, at.output - problem.target, index, met, Walls(rows, working, s.held))
 
 
 def _met(problem: Problem, at: Sheet, close: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -217,12 +212,12 @@ def _met(problem: Problem, at: Sheet, close: Tensor) -> tuple[Tensor, Tensor, Te
     if not k:
         return index, met.bool(), at.output.new_zeros(len(close), 0, problem.room.dim)
     rows = _sheets.rows(problem.net, at, index)
-    limit = torch.cat([_sheets.row_rooms(problem.net, at, _MEETING), rows.new_zeros(len(rows), len(problem.room.bound))], 1)
+    limit = torch.cat([problem.rounding.thin, rows.new_zeros(len(problem.room.bound))])
     if len(problem.room.bound):
         side = index - at.gap.shape[1]
         rows = torch.where((side >= 0).unsqueeze(2), problem.room.matrix[side.clamp(min=0)], rows)
     length = torch.linalg.vector_norm(rows, dim=2)
-    real = met.bool() & (length > limit.gather(1, index))
+    real = met.bool() & (length > limit[index])
     return index, real, rows / torch.where(real, length, 1.0).unsqueeze(2) * real.unsqueeze(2)
 
 
@@ -267,10 +262,10 @@ def _move(problem: Problem, s: State, here: _Here, p: Tensor, change: Tensor, go
     way, u, room = p[who], s.u[who], problem.room
     pieces = {k: v[who] for k, v in s.pieces.items()}
     at = _taken(problem, here.sheet, pieces, who)
-    speed, slow = _sheets.speeds(problem.net, problem.rough, at, problem.shaped(way), _MEETING)
-    speed = torch.cat([speed, way @ room.matrix.T], 1)
-    slow = torch.cat([slow, _MEETING * (way.abs() @ room.matrix.abs().T)], 1)
-    gap, near = here.gap[who], here.room[who]
+    speed = torch.cat([_sheets.speeds(problem.net, at, problem.shaped(way)), way @ room.matrix.T], 1)
+    slow = torch.cat([problem.rounding.thin, problem.rounding.thin.new_full((len(room.bound),), _MEETING)])
+    slow = slow * torch.linalg.vector_norm(way, dim=1, keepdim=True)
+    gap, near = here.gap[who], here.near[who]
     ahead = (speed > slow) & (gap > near)
     when = torch.where(ahead, gap / torch.where(ahead, speed, 1.0), torch.inf)
     units = at.gap.shape[1]
@@ -279,7 +274,7 @@ def _move(problem: Problem, s: State, here: _Here, p: Tensor, change: Tensor, go
     through = ahead & (gap - t.unsqueeze(1) * speed <= _AT_ONCE * near)
     through[:, units:] = False
     after = here.residual[who] + t.unsqueeze(1) * change[who]
-    new, pieces = room.clip(u + t.unsqueeze(1) * way), _sheets.crossed(at, pieces, through)
+    new, pieces = room.clip(u + t.unsqueeze(1) * way), _sheets.crossed(at.walls, pieces, through)
     working = s.working[who]
     far = torch.nonzero(through.any(1)).reshape(-1)
     if len(far):
@@ -301,7 +296,7 @@ def _taken(problem: Problem, at: Sheet, pieces: Pieces, who: Tensor) -> Sheet:
     if len(who) == len(at.output):
         return at
     walls = [g._replace(plus=g.plus[who], minus=g.minus[who], bound=g.bound[who], beyond=g.beyond[who]) for g in at.walls]
-    return Sheet(_sheets.localised(problem.net, pieces), at.output[who], at.terms[who], walls, at.gap[who], at.room[who])
+    return Sheet(_sheets.localised(problem.net, pieces), at.output[who], walls, at.gap[who])
 
 
 def _least(times: Tensor) -> Tensor:
@@ -336,7 +331,7 @@ def _turn(problem: Problem, s: State, here: _Here, rests: Tensor, generator: tor
         for name in part.base:
             part.base[name][first] = part.pieces[name][first]
     part.side += 1
-    known = part.meeting <= (0 if problem.jumps else _CORNER)  # beside a jump the output is not what the pieces say
+    known = part.meeting <= (0 if problem.leaps else _CORNER)  # beside a jump the output is not what the pieces say
     over = part.side >= torch.where(part.meeting <= _CORNER, 2 ** part.meeting.clamp(max=_CORNER), _TRIED)
     part.status[over] = torch.where(known[over], LEAST, FAILED)
     few = torch.nonzero(~over & (part.meeting <= _CORNER)).reshape(-1)
@@ -362,10 +357,10 @@ def _face(problem: Problem, s: State, who: Tensor) -> None:
     if not len(who):
         return
     base = {k: v[who] for k, v in s.base.items()}
-    at = _sheets.sheet(problem.net, problem.rough, problem.shaped(s.u[who]), base, _MEETING)
+    walls = len(problem.rounding.near)
     bits = (s.side[who].unsqueeze(1) >> torch.arange(_CORNER, device=s.u.device)) & 1
-    through = torch.zeros(len(who), at.gap.shape[1] + 1, dtype=torch.bool, device=s.u.device)
+    through = torch.zeros(len(who), walls + 1, dtype=torch.bool, device=s.u.device)
     corner = s.corner[who]
-    through.scatter_(1, torch.where((bits == 1) & (corner >= 0), corner, at.gap.shape[1]), True)
-    for name, piece in _sheets.crossed(at, base, through[:, :-1]).items():
+    through.scatter_(1, torch.where((bits == 1) & (corner >= 0), corner, walls), True)
+    for name, piece in _sheets.crossed(_sheets.walls_on(problem.net, base), base, through[:, :-1]).items():
         s.pieces[name][who] = piece

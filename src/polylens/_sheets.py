@@ -1,18 +1,17 @@
 """A piecewise-linear network on given pieces at many points at once: values, distances to all walls, and their rows.
 
-The pieces are state: on a wall a point may be looked at from either side, whatever its pattern says. A wall is met within
-the rounding of the terms of the pre-activation, as in `germ`.
+The pieces are state: on a wall a point may be looked at from either side, whatever its pattern says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 
-from ._rounding import behind_gate, settled, term_sizes
+from ._rounding import behind_gate, magnitudes, settled, term_sizes
 from .gates import Choice, Gate, MaxGate
 from .network import Network, Node
 from .steps import Affine, LinearAt, flat
@@ -41,17 +40,22 @@ class GateWalls(NamedTuple):
 
 
 class Sheet(NamedTuple):
-    """The network on one piece a point: `output` (batch, m), its largest term (batch,), and `gap` to walls (batch, walls).
+    """The network on one piece a point: what its steps are there, the `output` (batch, m), and `gap` to walls (batch, walls).
 
-    A gap counts as 0 within `room`. Walls of all gates stand side by side.
+    Walls of all gates stand side by side.
     """
 
     local: list[LinearAt]
     output: Tensor
-    terms: Tensor
     walls: list[GateWalls]
     gap: Tensor
-    room: Tensor
+
+
+class Rounding(NamedTuple):
+    """What of a gap, `near` (walls,), and of the length of a row, `thin` (walls,), is rounding."""
+
+    near: Tensor
+    thin: Tensor
 
 
 def walls_of_gate(node: Node, pieces: Tensor, shape: tuple[int, ...]) -> GateWalls:
@@ -102,49 +106,64 @@ def localised(net: Network, pieces: Pieces) -> list[LinearAt]:
     ]
 
 
-def sheet(net: Network, rough: Sequence[Affine | None], u: Tensor, pieces: Pieces, relative: float) -> Sheet:
-    """Return the network at points (batch, *input_shape) on given pieces: one pass of values and of their terms."""
-    local = localised(net, pieces)
+def walls_on(net: Network, pieces: Pieces) -> list[GateWalls]:
+    """Return the walls of all gates on given pieces."""
+    nodes = [node for node in net.nodes if node.name in pieces]
+    return [walls_of_gate(node, pieces[node.name], net.shape_of(node.inputs[0])) for node in nodes]
+
+
+def sheet(net: Network, u: Tensor, pieces: Pieces) -> Sheet:
+    """Return the network at points (batch, *input_shape) on given pieces: one pass of values."""
+    local, walls = localised(net, pieces), walls_on(net, pieces)
+    values, before = _passed(net, [here.offset for here in local], u)
+    gaps = [gate.bound - gate.values(flat(z, 1)) for gate, z in zip(walls, before, strict=True)]
+    return Sheet(local, flat(values, 1), walls, torch.cat([u.new_zeros(len(u), 0), *gaps], 1))
+
+
+def speeds(net: Network, at: Sheet, way: Tensor) -> Tensor:
+    """Return how fast points moving along `way` (batch, *input_shape) approach the walls: (batch, walls)."""
+    _, before = _passed(net, [here.columns for here in at.local], way.unsqueeze(1))
+    found = [gate.values(flat(dz[:, 0], 1).expand(len(way), -1)) for gate, dz in zip(at.walls, before, strict=True)]
+    return torch.cat([way.new_zeros(len(way), 0), *found], 1)
+
+
+def _passed(net: Network, steps: Sequence[Callable[..., Tensor]], value: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Return what steps make of a value in the end, and what they hand to the gates."""
+    values, before = {0: value}, list[Tensor]()
+    for k, (node, step) in enumerate(zip(net.nodes, steps, strict=True), 1):
+        inputs = [values[i] for i in node.inputs]
+        values[k] = step(*inputs)
+        if not isinstance(node.step, Affine):
+            before.append(inputs[0])
+        for i in net.expiring[k]:
+            values.pop(i)
+    return values[len(net.nodes)], before
+
+
+def rounding(net: Network, u: Tensor, pieces: Pieces, relative: float) -> Rounding:
+    """Return how much of gaps and rows is rounding around points: that of their terms, in the median and at most."""
+    local, walls, near = localised(net, pieces), walls_on(net, pieces), list[Tensor]()
     values, sizes = {0: u}, {0: u.abs()}
-    walls, gaps, rooms = list[GateWalls](), list[Tensor](), list[Tensor]()
-    for k, (node, here, size) in enumerate(zip(net.nodes, local, rough, strict=True), 1):
-        z, parts = ([held[i] for i in node.inputs] for held in (values, sizes))
+    gates = iter(walls)
+    for k, (node, here, rough) in enumerate(zip(net.nodes, local, magnitudes(net), strict=True), 1):
+        z, terms = ([held[i] for i in node.inputs] for held in (values, sizes))
         values[k] = here.offset(*z)
-        if size is not None:
-            sizes[k] = size.apply(*parts)
-        else:
-            sizes[k] = settled(values[k], behind_gate(here, parts[0]), relative)
-            walls.append(found := walls_of_gate(node, pieces[node.name], net.shape_of(node.inputs[0])))
-            gaps.append(found.bound - found.values(flat(z[0], 1)))
-            rooms.append(relative * (found.values(flat(parts[0], 1), 1.0) + torch.nan_to_num(found.bound.abs(), posinf=0.0)))
-        for i in net.expiring[k]:
-            for held in (values, sizes):
-                held.pop(i)
-    last = len(net.nodes)
+        if rough is not None:
+            sizes[k] = rough.apply(*terms)
+            continue
+        sizes[k] = settled(values[k], behind_gate(here, terms[0]), relative)
+        gate = next(gates)
+        near.append(gate.values(flat(terms[0], 1), 1.0) + gate.bound.abs().nan_to_num(posinf=0.0))
     none = u.new_zeros(len(u), 0)
-    terms = flat(sizes[last], 1).amax(1)
-    return Sheet(local, flat(values[last], 1), terms, walls, torch.cat([none, *gaps], 1), torch.cat([none, *rooms], 1))
+    thin = _row_terms(net, local, walls, relative) if walls else []
+    near_rows, thin_rows = torch.cat([none, *near], 1), torch.cat([none, *(t.expand(len(u), -1) for t in thin)], 1)
+    return Rounding(relative * near_rows.median(0).values, relative * thin_rows.amax(0))
 
 
-def speeds(net: Network, rough: Sequence[Affine | None], at: Sheet, way: Tensor, relative: float) -> tuple[Tensor, Tensor]:
-    """Return how fast points moving along `way` (batch, *input_shape) approach the walls, and what of it is rounding."""
-    columns, sizes = {0: way.unsqueeze(1)}, {0: way.abs()}
-    found, rooms, walls = list[Tensor](), list[Tensor](), iter(at.walls)
-    for k, (node, here, size) in enumerate(zip(net.nodes, at.local, rough, strict=True), 1):
-        dz, terms = [columns[i] for i in node.inputs], [sizes[i] for i in node.inputs]
-        columns[k] = here.columns(*dz)
-        if size is not None:
-            sizes[k] = size.linear(*terms)
-        else:
-            sizes[k] = settled(columns[k][:, 0], behind_gate(here, terms[0], constant=False), relative)
-            gate = next(walls)
-            found.append(gate.values(flat(dz[0][:, 0].expand(len(way), *dz[0].shape[2:]), 1)))
-            rooms.append(relative * gate.values(flat(terms[0], 1), 1.0))
-        for i in net.expiring[k]:
-            for held in (columns, sizes):
-                held.pop(i)
-    none = way.new_zeros(len(way), 0)
-    return torch.cat([none, *found], 1), torch.cat([none, *rooms], 1)
+def _row_terms(net: Network, local: list[LinearAt], walls: list[GateWalls], relative: float) -> list[Tensor]:
+    """Return the sizes of the terms of the rows of all walls."""
+    sizes = term_sizes(net, local, [gate.node.inputs[0] for gate in walls], relative)
+    return [gate.values(flat(sizes[gate.node.inputs[0]].row, 1).expand(len(gate.plus), -1), 1.0) for gate in walls]
 
 
 def rows(net: Network, at: Sheet, index: Tensor) -> Tensor:
@@ -167,16 +186,6 @@ def rows(net: Network, at: Sheet, index: Tensor) -> Tensor:
     return flat(pending[0], 2) if pending else at.output.new_zeros(*index.shape, torch.Size(net.input_shape).numel())
 
 
-def row_rooms(net: Network, at: Sheet, relative: float) -> Tensor:
-    """Return the lengths (batch or 1, walls) up to which rows are rounding."""
-    sizes = term_sizes(net, at.local, [gate.node.inputs[0] for gate in at.walls], relative)
-    parts = [at.output.new_zeros(len(at.output), 0)]
-    for gate in at.walls:
-        size = flat(sizes[gate.node.inputs[0]].row, 1).expand(len(at.output), -1)
-        parts.append(relative * gate.values(size, 1.0))
-    return torch.cat(parts, 1)
-
-
 def _form(gate: GateWalls, chosen: Tensor, inside: Tensor, inputs: int) -> Tensor:
     """Return z -> z[plus] - z[minus] of chosen walls (batch, k) as rows (batch, k, inputs), zero where not inside."""
     form = torch.zeros(*chosen.shape, inputs + 1, dtype=gate.bound.dtype, device=chosen.device)
@@ -186,10 +195,10 @@ def _form(gate: GateWalls, chosen: Tensor, inside: Tensor, inputs: int) -> Tenso
     return form[:, :, :-1]
 
 
-def crossed(at: Sheet, pieces: Pieces, through: Tensor) -> Pieces:
+def crossed(walls: list[GateWalls], pieces: Pieces, through: Tensor) -> Pieces:
     """Return the pieces behind the walls that `through` (batch, walls) marks."""
     found, start = dict(pieces), 0
-    for gate in at.walls:
+    for gate in walls:
         mask = through[:, start : start + len(gate.unit)]
         start += len(gate.unit)
         if bool(mask.any()):
