@@ -27,6 +27,7 @@ from .second_order import SecondOrder, second_order
 from .store import Store, open_store
 from .subdivision import RegionCount, count_regions, iter_cells, max_regions
 from .target import Argmax, OutputSet
+from .verify import Verdict, verify
 from .vnnlib import Property, parse_vnnlib, read_vnnlib
 from .zeros import Zeros, zeros
 
@@ -71,6 +72,7 @@ __all__ = [
     "Store",
     "Tie",
     "UnitLayer",
+    "Verdict",
     "WholeSpace",
     "Zeros",
     "affine_map",
@@ -103,5 +105,6 @@ __all__ = [
     "region",
     "second_order",
     "subdivide",
+    "verify",
     "zeros",
 ]

@@ -92,18 +92,20 @@ class Property(Result):
             found |= case.contains(x, y)
         return found
 
+    def groups(self) -> list[list[Case]]:
+        """Return the cases of equal input sets together, in the order in which they first occur."""
+        found: dict[tuple[bytes, ...], list[Case]] = {}
+        for case in self.cases:
+            key = tuple(t.numpy().tobytes() for t in (case.low, case.high, case.inputs.matrix, case.inputs.bound))
+            found.setdefault(key, []).append(case)
+        return list(found.values())
+
     def grouped(self) -> list[tuple[Box | Polytope, list[Polytope]]]:
-        """Return every input set once, in the order of the cases, with the output polytopes of all cases that have it.
+        """Return every input set once, with the output polytopes of all cases that have it.
 
         One preimage of the union of these polytopes answers the cases together.
         """
-        found: dict[tuple[bytes, ...], tuple[Box | Polytope, list[Polytope]]] = {}
-        for case in self.cases:
-            key = tuple(t.numpy().tobytes() for t in (case.low, case.high, case.inputs.matrix, case.inputs.bound))
-            if key not in found:
-                found[key] = (case.domain, [])
-            found[key][1].append(case.outputs)
-        return list(found.values())
+        return [(cases[0].domain, [case.outputs for case in cases]) for cases in self.groups()]
 
     def __repr__(self) -> str:
         return f"Property({self.source}: {self.num_inputs} inputs, {self.num_outputs} outputs, {len(self.cases)} cases)"
