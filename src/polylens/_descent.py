@@ -276,7 +276,7 @@ def _move(problem: Problem, s: State, here: _Here, p: Tensor, change: Tensor, go
     after = here.residual[who] + t.unsqueeze(1) * change[who]
     new, pieces = room.clip(u + t.unsqueeze(1) * way), _sheets.crossed(at.walls, pieces, through)
     working = s.working[who]
-    far = torch.nonzero(through.any(1)).reshape(-1)
+    far = torch.nonzero(t < 1).reshape(-1)
     if len(far):
         least = torch.linalg.vector_norm(after[far], dim=1)
         trial, better = _farther(problem, u[far], way[far], least)
