@@ -150,14 +150,15 @@ def _points_of(
         x[~whole], y[~whole] = fine.points(which[~whole] - len(index), generator)
     if bool(whole.any()):
         drawn, place = which[whole].unique(return_inverse=True)
-        found, whose = _Simplices.of(of, index[drawn.numpy()].tolist(), outputs)
+        found, whose = _Simplices.of(of, index[drawn.numpy()].tolist(), False)
         ends = torch.searchsorted(whose, torch.arange(len(drawn) + 1))
         total = torch.cat([torch.zeros(1, dtype=torch.float64), found.log_volume.exp().cumsum(0)])
         low, high = total[ends[:-1]][place], total[ends[1:]][place]
         at = low + (high - low) * torch.rand(len(place), generator=generator, dtype=torch.float64)
         chosen = torch.searchsorted(total, at, right=True) - 1
         chosen = torch.minimum(torch.maximum(chosen, ends[:-1][place]), ends[1:][place] - 1)
-        x[whole], y[whole] = found.points(chosen, generator)
+        x[whole] = found.points(chosen, generator)[0]
+        y[whole] = _outputs(of.network, x[whole]) if outputs else y[whole]
     return x, y
 
 
