@@ -133,6 +133,9 @@ def verify(
     pieces that a chunk of cells holds are sorted by how deep their outputs lie; the deepest are put to the original, and
     the first that it confirms ends the search.
 
+    References: C. Brix et al., First three years of the international verification of neural networks competition,
+    STTT 25 (2023), on properties and what counts as a witness.
+
     Example:
         >>> from polylens import dense, parse_vnnlib, verify
         >>> net = dense([([[1.0], [-1.0]], [0.0, 0.0]), ([[1.0, 1.0]], None)])  # |x|
