@@ -606,6 +606,14 @@ def test_samples_under_noise_have_the_density_of_a_grid() -> None:
     assert furthest(x, cdf_on(x, lambda v: torch.exp(-0.5 * ((v.abs() - 1) / 0.25) ** 2), -2.0, 2.0)) < FURTHEST
 
 
+def test_samples_behind_a_jump_are_weighed_by_the_outputs_on_their_own_side() -> None:
+    shrink = Kink(0, [-0.5, 0.5], [1.0, 0.0, 1.0], [0.0, 0.0, 0.0], (0,))
+    net = network_of([shrink, Dense(1, [[8.0], [0.0]], [0.0, 0.0])], 1)
+    found = preimage(net, OutputSet.box([-9.0, -9.0], [9.0, 9.0]), Box([-1.0], [1.0]))
+    x = found.sample(20000, likelihood=Softmax(0), seed=12).flatten()
+    assert furthest(x, cdf_on(x, lambda v: torch.sigmoid(8 * torch.where(v.abs() > 0.5, v, 0.0)), -1.0, 1.0)) < FURTHEST
+
+
 def test_a_normal_prior_on_a_half_plane_has_the_moments_of_the_closed_form() -> None:
     n = 40000
     found = preimage(zoo.identity(2), OutputSet.halfspaces([[-1.0, 0.0]], [0.0]), WholeSpace(2))
