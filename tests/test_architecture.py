@@ -48,7 +48,7 @@ LAYERS: tuple[set[str], ...] = (
     {"constancy", "fibre", "second_order", "verify", "zeros"},
     {"zoo"},
     {"plotting"},
-    {"plotting_complex", "plotting_fibre", "plotting_nullspace", "plotting_zeros"},
+    {"plotting_complex", "plotting_fibre", "plotting_nullspace", "plotting_preimage", "plotting_zeros"},
     {"report"},
     {"cli"},
     {"__main__"},

@@ -61,6 +61,12 @@ def surface(points: Array) -> NDArray[np.int32]:
     return found
 
 
+def cycle(points: Array) -> NDArray[np.int32]:
+    """Return the corners of the hull of points (n, 2) in the plane, by position, counter-clockwise."""
+    found: NDArray[np.int32] = _hull(points).vertices
+    return found
+
+
 def merged(points: Array, accuracy: float) -> Array:
     """Return one point of each cluster of points that are equal up to `accuracy` times the largest coordinate."""
     from scipy.sparse import coo_array

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import torch
@@ -33,6 +34,9 @@ from .polytope import Origins, Polytope
 from .prior import Likelihood, Prior
 from .region import region_on
 from .target import OutputSet, Target, output_set
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Array = np.ndarray[Any, Any]
 
@@ -243,6 +247,14 @@ class Preimage(Result):
             (True, True)
         """
         return draw(self, n, prior, likelihood, seed=seed)
+
+    def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
+        """Draw the pieces in a domain of one or two dimensions; `polylens.plotting_preimage` has the options.
+
+        Raises GeometryError for another dimension.
+        """
+        axes: Axes = importlib.import_module("polylens.plotting_preimage").draw(self, ax, **options)
+        return axes
 
     # -- words
 
