@@ -44,7 +44,7 @@ LAYERS: tuple[set[str], ...] = (
     {"_roam", "_tasks", "_ways", "explore"},
     {"_partitions", "_pullback", "_walker"},
     {"subdivision"},
-    {"complex", "preimage"},
+    {"_corners", "complex", "preimage"},
     {"constancy", "fibre", "second_order", "verify", "zeros"},
     {"zoo"},
     {"plotting"},

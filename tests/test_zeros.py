@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -18,6 +19,7 @@ from oracles import Step, relu_network
 from polylens import Box, Network, Plane, Polygon, Polytope, Segment, Slice, WholeSpace, Zeros, compose, dense, zeros
 from polylens._types import Tolerance
 from polylens.errors import GeometryError, InputError, ShapeError
+from polylens.gates import threshold
 from strategies import Layer, continuous_program, degenerate_network
 from test_subdivision import network_of
 
@@ -133,6 +135,21 @@ def test_exact_zeros_are_zeros_in_rationals(layers: list[Layer]) -> None:
 def test_laws_hold_on_programs_of_all_gates(case: tuple[int, list[Step]]) -> None:
     inputs, steps = case
     check(zeros(network_of(steps, inputs), box(inputs, 2.0), starts=20), box(inputs, 2.0))
+
+
+@pytest.mark.parametrize("target", [1.0, [1.0] + [0.0] * 7], ids=["ones", "first"])
+def test_the_apex_of_cones_is_judged_by_all_regions_that_meet_there(target: float | list[float]) -> None:
+    found = zeros(chain(2, 8, 8, 8, bias=False), box(2), target, starts=100)
+    check(found, box(2))
+    assert not bool(found.failed.any())
+
+
+def test_beside_a_jump_nothing_is_proven() -> None:
+    net = dense([([[1.0]], [0.0]), ([[1.0]], [0.0])])
+    nodes = tuple(replace(n, step=threshold(0.0, 2.0)) if n.step.kind == "relu" else n for n in net.nodes)
+    found = zeros(replace(net, nodes=nodes).double(), Box([-1.0], [1.0]), 1.5, starts=20)  # 2 up to 0, x behind it
+    assert not bool(found.exact.any())
+    assert bool((found.failed | (found.points.flatten().abs() > 1e-9)).all())
 
 
 # -- against the truth, cell by cell
@@ -366,11 +383,11 @@ def test_what_does_not_fit_is_refused() -> None:
     net = ring()
     with pytest.raises(ShapeError, match="target"):
         zeros(net, target=[1.0, 2.0])
-    with pytest.raises(InputError, match="target.*NaN"):
+    with pytest.raises(InputError, match=r"target.*NaN"):
         zeros(net, target=math.nan)
     with pytest.raises(ShapeError, match="starts"):
         zeros(net, starts=torch.zeros(3, 3))
-    with pytest.raises(InputError, match="starts.*outside"):
+    with pytest.raises(InputError, match=r"starts.*outside"):
         zeros(net, box(2, 1.0), starts=torch.full((3, 2), 4.0))
     with pytest.raises(InputError, match="starts"):
         zeros(net, starts=0)

@@ -7,6 +7,7 @@ rests where no piece around it offers a way down; all pieces that meet there are
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -26,13 +27,14 @@ from .network import Network
 from .steps import flat
 
 RUNNING, EXACT, LEAST, FAILED = range(4)
+Corners = Callable[[Tensor], list[tuple[Tensor, Pieces | None]]]
 _MEETING = Tolerance(256.0).relative  # what of a gap to a wall, of a speed, of a row is rounding
 _AT_ONCE = 1 / 16  # of it: walls that are crossed with the first one, as those of duplicate units; farther ones come next
 _GAIN = 1e-8  # of |r|: |r|^2 falls by the square of it, which is below its own rounding
 _PUSH = 1e-9  # multipliers are differences of products: less than this part of |A| |r| is none
 _TRIALS = 0.5 ** torch.arange(7, dtype=torch.float64)  # lengths that are tried beyond the first wall
-_CORNER = 6  # as many walls meet at a point that all 2^6 sides of them are asked; of more, some
-_TRIED = 16  # directions in which these are looked for
+_CORNER = 6  # as many walls meet at a point that all 2^6 sides of them are asked; of more, the regions there
+_TRIED = 16  # directions that are tried where these are unknown
 _LOOSE = 8  # rounds in one place that let go of all walls that hold back; then one by one, which cannot cycle as easily
 
 
@@ -42,6 +44,7 @@ class Problem:
 
     `rounding` is that of walls where searches start, at points of `size`; farther out it grows with them, but nearer to the
     apex of a cone, where gaps and their terms vanish together, it stays. Where gates have `leaps` nothing is proven at walls.
+    `corners` tells the regions that meet where many walls do.
     """
 
     net: Network
@@ -51,9 +54,10 @@ class Problem:
     leaps: bool
     size: float
     rounding: Rounding
+    corners: Corners
 
     @classmethod
-    def of(cls, net: Network, target: Tensor, room: Room, allowed: float, u: Tensor) -> Problem:
+    def of(cls, net: Network, target: Tensor, room: Room, allowed: float, u: Tensor, corners: Corners) -> Problem:
         """Return the problem of a piecewise-linear network that is searched from points (batch, dim)."""
         leaps, size = (
             any(jumps(node.step) for node in net.nodes if isinstance(node.step, Choice)),
@@ -62,7 +66,7 @@ class Problem:
         with torch.no_grad():
             x = u.reshape(len(u), *net.input_shape)
             found = _sheets.rounding(net, x, fixed_at(net, x, len(net.nodes))[1], _MEETING)
-        return cls(net, target, room, allowed, leaps, size or 1.0, found)
+        return cls(net, target, room, allowed, leaps, size or 1.0, found, corners)
 
     def shaped(self, u: Tensor) -> Tensor:
         """Return points (batch, dim) in the shape of the network's inputs."""
@@ -331,19 +335,28 @@ def _turn(problem: Problem, s: State, here: _Here, rests: Tensor, generator: tor
         for name in part.base:
             part.base[name][first] = part.pieces[name][first]
     part.side += 1
-    known = part.meeting <= (0 if problem.leaps else _CORNER)  # beside a jump the output is not what the pieces say
-    over = part.side >= torch.where(part.meeting <= _CORNER, 2 ** part.meeting.clamp(max=_CORNER), _TRIED)
-    part.status[over] = torch.where(known[over], LEAST, FAILED)
-    few = torch.nonzero(~over & (part.meeting <= _CORNER)).reshape(-1)
-    many = torch.nonzero(~over & (part.meeting > _CORNER)).reshape(-1)
-    _face(problem, part, few)
-    if len(many):
-        way = torch.randn(len(many), problem.room.dim, generator=generator, dtype=torch.float64).to(part.u.device)
-        near = problem.pieces(part.u[many] + 1e-9 * (1 + part.u[many].abs().amax(1, keepdim=True)) * way)
-        for name, piece in near.items():
-            part.pieces[name][many] = piece
+    few, many = (torch.nonzero(mask).reshape(-1) for mask in (part.meeting <= _CORNER, part.meeting > _CORNER))
+    over = part.side[few] >= 2 ** part.meeting[few]
+    part.status[few[over]] = torch.where(part.meeting[few[over]] * problem.leaps > 0, FAILED, LEAST)
+    _face(problem, part, few[~over])
+    for rows, regions in problem.corners(part.u[many]) if len(many) else ():
+        _face_region(problem, part, many[rows], regions, generator)
     part.fresh[:], part.waits[:] = True, 0
     s.put(who, part)
+
+
+def _face_region(problem: Problem, s: State, who: Tensor, regions: Pieces | None, generator: torch.Generator) -> None:
+    """Put points of one corner onto the region that `side` numbers; of unknown ones, onto that in a random direction."""
+    over = s.side[who] > (len(next(iter(regions.values()))) if regions else _TRIED)
+    s.status[who[over]] = LEAST if regions and not problem.leaps else FAILED
+    who = who[~over]
+    if regions:
+        found = {name: piece[s.side[who] - 1] for name, piece in regions.items()}
+    else:
+        way = torch.randn(len(who), problem.room.dim, generator=generator, dtype=torch.float64).to(s.u.device)
+        found = problem.pieces(s.u[who] + 1e-9 * (1 + s.u[who].abs().amax(1, keepdim=True)) * way)
+    for name, piece in found.items():
+        s.pieces[name][who] = piece.to(s.pieces[name].dtype)
 
 
 def _corner(index: Tensor, units: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from . import _descent, _marquardt
 from ._check import ArrayLike, array, as_tensor, finite, floating, whole
+from ._corners import corner_finder
 from ._progress import progress
 from ._room import Room, drawn, given, room_of
 from ._rounding import magnitudes
@@ -158,9 +159,10 @@ def zeros(
     affine map, which is exact where it ends within the region. Otherwise the point goes on beyond the first wall where a
     trial of a full or shorter step is lower than there, else it crosses that wall; where both sides point back, the wall
     is run along, with an active set. At rest all sides of up to 6 walls that meet in the point are asked for a way down;
-    where more meet and 16 directions show none, or a gate jumps, the start counts as failed, since nothing is proven. Smooth networks:
-    Levenberg and Marquardt's steps for ten dampings at once. All starts move together; a round costs about ten evaluations
-    for each point that still moves, a singular value decomposition, and a backward pass for the walls that it is on.
+    where more meet, the regions that a subdivision of a tiny box around finds. In more than 3 dimensions only 16 directions
+    are tried then, and the start counts as failed, since nothing is proven; so does one beside a jump of a gate. Smooth
+    networks: Levenberg and Marquardt's steps for ten dampings at once. All starts move together; a round costs about ten
+    evaluations for each point that still moves, a small linear system, and a backward pass for the walls that it is on.
 
     References: Nocedal and Wright, Numerical Optimization (2006), chapters 10 and 16.
 
@@ -178,13 +180,13 @@ def zeros(
     tolerance = tolerance or _EXACT
     room = _moved(room_of(domain, size), net.device)
     u = _starts(net, room, starts, seed)
-    searched = net if room.domain is None else compose((room.domain.basis.to(net.device), room.domain.origin), net)
+    searched = net if room.domain is None else _within(room.domain, net)
     generator = torch.Generator().manual_seed(whole(seed, "seed", 0))
     chunk = max(1, MAX_BYTES // (_SAMPLES_AT_ONCE * searched.sample_bytes + 16 * room.dim * (y.numel() + room.dim)))
     chunks = progress(u.split(chunk), -(-len(u) // chunk), "zeros")
     allowed = tolerance.relative * _size(searched, u, y)
     ends = [_search(searched, room, y, part, max_steps, allowed, generator) for part in chunks]
-    points = room.embed(torch.cat([end[0] for end in ends])).reshape(-1, *net.input_shape)
+    points = room.embed(torch.cat([end[0] for end in ends])).to(net.device).reshape(-1, *net.input_shape)
     return _result(net, points, y, torch.cat([e[1] for e in ends]), torch.cat([e[2] for e in ends]), allowed)
 
 
@@ -211,6 +213,11 @@ def _moved(room: Room, device: torch.device) -> Room:
     return Room(low, high, matrix, bound, room.domain)
 
 
+def _within(domain: Domain, net: Network) -> Network:
+    """Return the network over the coordinates of a domain."""
+    return compose((domain.basis.to(net.device), domain.origin.to(net.device)), net)
+
+
 def _starts(net: Network, room: Room, starts: int | ArrayLike, seed: int) -> Tensor:
     """Return the coordinates (count, dim) of the starts."""
     if isinstance(starts, int):
@@ -229,7 +236,8 @@ def _search(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return coordinates, whether points rest at least squares, and rounds."""
     if net.is_piecewise_linear:
-        state = _descent.descend(_descent.Problem.of(net, y, room, allowed, u[:1000]), u, max_steps, generator)
+        problem = _descent.Problem.of(net, y, room, allowed, u[:1000], corner_finder(net))
+        state = _descent.descend(problem, u, max_steps, generator)
         return state.u, state.status == _descent.LEAST, state.steps
     rest = _marquardt.marquardt(net, y, room, u, max_steps, allowed)
     return rest.u, rest.status == _marquardt.LEAST, rest.steps
