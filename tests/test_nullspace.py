@@ -157,6 +157,14 @@ def test_the_gap_tells_how_clear_the_rank_is() -> None:
     assert (int(none.rank), float(none.gap)) == (0, 2.0)  # the tolerance stands in for what is kept
 
 
+def test_projecting_what_is_nearly_all_seen_leaves_nothing_of_it() -> None:
+    found = null_space(zoo.digits(), zoo.digits_data().inputs[0])
+    v = (1e8 * found.row_space[:, 0] + found.basis[:, 0]).reshape(found.point.shape)
+    left = found.project(v).reshape(-1)
+    assert float((found.row_space.T @ left).abs().max()) <= 1e-14  # one projection alone leaves the rounding of 1e8
+    assert float((left - found.basis[:, 0]).abs().max()) <= 1e-6
+
+
 def test_an_output_whose_terms_cancel_sees_nothing() -> None:
     net = dense([([[1.0], [1.0], [1.0]], [1.0, 1.0, 1.0]), ([[0.1, 0.2, -0.3], [1.0, 0.0, 0.0]], None)])
     assert null_space(net, torch.tensor([1.0])).singular_values.tolist() == [1.0]
@@ -320,13 +328,33 @@ def test_on_a_boundary_each_side_is_judged_for_itself() -> None:
 
 
 def test_the_sides_of_a_domain_end_the_interval() -> None:
-    net, x, v = dense([([[1.0, 0.0]], [0.0]), ([[1.0]], None)]), torch.tensor([1.0, 0.5]), torch.tensor([0.0, 2.0])
+    net = dense([([[1.0, 0.0], [0.0, 1.0]], [0.0, -5.0]), ([[1.0, 1.0]], None)])  # a second unit wakes far outside
+    x, v = torch.tensor([1.0, 0.5]), torch.tensor([0.0, 2.0])
     for domain in (Box([0.0, 0.0], [1.0, 1.0]), Polytope.box([0.0, 0.0], [1.0, 1.0]), Box([1.0, 0.0], [1.0, 1.0])):
         found = constant_along(net, x, v, domain=domain)
         assert (found.t_min, found.t_max) == (-0.25, 0.25)
         assert {end.reason for end in (found.below, found.above)} == {"domain"}
         assert [u.name for u in (*found.below.units, *found.above.units)] == ["domain", "domain"]
-    assert constant_along(net, x, v, domain=Box([-math.inf, 0.0], [math.inf, math.inf])).t_max == math.inf
+    open_above = constant_along(net, x, v, domain=Box([-math.inf, 0.0], [math.inf, math.inf]))
+    assert (open_above.t_min, open_above.t_max, open_above.above.reason) == (-0.25, 2.25, "the map changes")
+
+
+def test_rounding_in_a_direction_moves_nothing() -> None:
+    net = dense([([[0.0, 1.0]], [-1.0]), ([[1.0]], None)])
+    found = constant_along(net, torch.zeros(2), torch.tensor([1.0, 1e-16]))
+    assert (found.t_max, found.crossed) == (math.inf, 0)
+    between = dense([([[1.0, -1.0, 0.0]], [1.0]), ([[1.0]], None)])  # two small entries, equal but for rounding of the third
+    v = torch.tensor([1e-6, 1e-6 + 1e-16, 1.0], dtype=torch.float64)
+    assert constant_along(between, torch.zeros(3), v).below.reason == "never ends"
+    assert constant_along(between, torch.zeros(3), v * torch.tensor([1.0, 1.0, 0.0])).below.reason == "not in the null space"
+
+
+def test_a_jump_ends_constancy_and_says_so() -> None:
+    stairs: list[Step] = [Dense(0, [[1.0]], [0.0]), Kink(1, [0.0, 2.0], [0.0, 0.0, 0.0], [0.0, 1.0, 1.0])]
+    found = constant_along(network_of(stairs, 1), torch.tensor([1.0]), torch.tensor([1.0]))
+    assert (found.t_min, found.t_max, found.below.slope, found.crossed) == (-1.0, math.inf, math.inf, 1)
+    assert "where f jumps" in found.summary()
+    assert found.to_dict()["below"]["slope"] is None
 
 
 def test_constancy_of_a_layer_asks_nothing_of_what_lies_behind_it() -> None:
@@ -644,9 +672,12 @@ def test_within_the_pixels_range_the_interval_ends_at_a_side_or_at_a_unit(mnist:
 def test_a_trained_unit_stays_off_across_boundaries_that_do_not_wake_it(mnist: tuple[Network, Tensor, NullSpace]) -> None:
     net, x, _ = mnist
     gate = net.gates[1].name
-    hidden, crossed = up_to(net, gate), 0
+    hidden, crossed, woken = up_to(net, gate), 0, 0
     for i, v in enumerate(random(*x.shape, seed=9)):
-        unit = int(hidden(x[i]).reshape(-1).argmin())
+        here = affine_map(net, x[i], gate, at="pre")
+        z = here(x[i]).reshape(-1)
+        unit = int(torch.where(z < 0, z, -math.inf).argsort(descending=True)[20])  # off, and not the first to wake
+        v = v + 20 * here.images()[unit] / torch.linalg.vector_norm(here.weight[unit])
         row = torch.eye(256, dtype=torch.float64)[unit : unit + 1]
         one = replace(hidden, nodes=(*hidden.nodes, Node("one", Linear(row, None), (len(hidden.nodes),), (1,))))
         assert int(null_space(one, x[i]).rank) == 0
@@ -654,11 +685,13 @@ def test_a_trained_unit_stays_off_across_boundaries_that_do_not_wake_it(mnist: t
         crossed += found.crossed
         for end, beyond in ((found.below, -1e-7), (found.above, 1e-7)):
             if end.reason == "the map changes":
+                woken += 1
                 assert (end.units[0].name, end.units[0].unit) == (gate, unit)
                 assert float(one(x[i] + (end.t + beyond) * v)) == pytest.approx(1e-7 * end.slope, rel=1e-4)
         t = torch.linspace(max(found.t_min, -9.0), min(found.t_max, 9.0), 51, dtype=torch.float64)
         assert not one(x[i] + t.reshape(-1, *(1,) * v.ndim) * v).gt(1e-9).any()
     assert crossed > 100
+    assert woken > 5
 
 
 def test_the_polytope_of_a_trained_network_holds_what_it_cannot_tell_apart(mnist: tuple[Network, Tensor, NullSpace]) -> None:

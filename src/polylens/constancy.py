@@ -36,7 +36,8 @@ class End(NamedTuple):
     """Where constancy ends on one side of a point: the parameter `t`, infinite where it never does, and the `reason`.
 
     `units` are those whose boundary is met there, or the side of the domain; `slope` is the length of the change of f for
-    each unit of t just beyond (0 but where the map changes); `crossed` counts the boundaries before, at which it does not.
+    each unit of t just beyond: 0 but where the map changes, infinite where f jumps. `crossed` counts the boundaries before,
+    at which it does not.
     """
 
     t: float
@@ -50,6 +51,7 @@ class End(NamedTuple):
         names = ", ".join(f"{u.name}[{u.unit}]" for u in self.units[:3]) + (", ..." if len(self.units) > 3 else "")
         why = self.reason + (f" ({names})" if names else "")
         behind = f", behind which f changes by {self.slope:.3g} per unit of t" if self.slope else ""
+        behind = ", where f jumps" if math.isinf(self.slope) else behind
         return f"t = {self.t:.6g}: {why}{behind}; {self.crossed} boundaries on the way"
 
 
