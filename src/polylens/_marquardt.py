@@ -55,7 +55,10 @@ def _round(net: Network, target: Tensor, room: Room, u: Tensor, allowed: float) 
     free = constrained(jacobian, walls)
     slope = torch.linalg.vector_norm((free.mT @ r.unsqueeze(-1)).squeeze(-1), dim=1)
     norm = torch.linalg.vector_norm(r, dim=1)
-    best, least = _best(net, target, room, u, onto + _steps(free, r, size_of(jacobian)))
+    steps = onto + _steps(free, r, size_of(jacobian))
+    if bool((free != jacobian).any()):  # near a zero on a side the gradient is rounding and says nothing of the way
+        steps = torch.cat([steps, _steps(jacobian, r, size_of(jacobian))])
+    best, least = _best(net, target, room, u, steps)
     status = torch.full_like(norm, RUNNING, dtype=torch.long)
     down = least < norm
     status[~down] = torch.where(slope <= _GRADIENT * size_of(jacobian) * norm, LEAST, FAILED)[~down]

@@ -46,7 +46,9 @@ def _points(result: Zeros, ax: Axes | None) -> Axes:
             x[mask, 0], x[mask, 1], c=values[mask], s=size, marker=marker, label=f"{name}: {int(mask.sum()):,}", **shade
         )
     ax.figure.colorbar(shown, ax=ax, label="residual, as a power of 10")
-    ax.legend(loc="best")
+    legend = ax.legend(loc="best", frameon=True, framealpha=0.9, edgecolor="none")
+    for handle in legend.legend_handles:
+        handle.set_color(GREY)  # type: ignore[union-attr]
     ax.set(xlabel="input 0", ylabel="input 1", title=f"Where {len(result):,} searches came to rest")
     ax.set_aspect("equal", "datalim")
     return ax
