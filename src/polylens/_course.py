@@ -97,6 +97,13 @@ class Sides(NamedTuple):
         inwards = ((met == 1) & (pull < 0)) | ((met == -1) & (pull > 0))
         return torch.where(inwards, torch.maximum(up, down), torch.where(met == 0, (up * down).sqrt(), 0.0))
 
+    def least(self, x: Tensor, ways: Tensor) -> Tensor:
+        """Return how many times each of some ways (k, n), in units of `room`, may be added until a bound is met, at most."""
+        scale = self.room(x, torch.zeros_like(x))
+        speed = (ways * scale).abs()
+        ahead = torch.where(ways > 0, self.high - x, x - self.low)
+        return torch.where(speed > 0, ahead / speed, torch.inf).amin(1)
+
     def inside(self, x: Tensor) -> Tensor:
         """Return the point with coordinates that are at their bounds, or beyond them by rounding, put onto them."""
         met = self.met(x)

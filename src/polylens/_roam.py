@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from ._chart import Chart
+from ._course import Sides
 
 _SAMPLED = 24  # units that are compared when the next one is chosen
-_PATIENCE = 25  # bends on the way to one unit until another is chosen
+_PATIENCE = 12  # bends on the way to one unit until another is chosen
 _RESTED = 16  # units that were crossed last and are not chosen again
 
 
@@ -26,12 +27,12 @@ class Roamer:
     bends: int = 0
     crossed: list[int] = field(default_factory=list)
 
-    def pull(self, chart: Chart, scale: Tensor) -> Tensor | None:
-        """Return the way (n,) to the unit's wall within the chart's null space, None where there is no such unit."""
+    def pull(self, chart: Chart, x: Tensor, sides: Sides) -> Tensor | None:
+        """Return the gradient (n,) towards the unit's wall at a flat point, None where there is no unit to go to."""
         self.bends += 1
         wall = self._wall(chart)
         if wall is None or self.bends > _PATIENCE:
-            wall = self._next(chart, scale)
+            wall = self._next(chart, x, sides)
         return None if wall is None else chart.rows([wall])[0]
 
     def give_up(self) -> None:
@@ -45,25 +46,26 @@ class Roamer:
             self.give_up()
         return int(found[0]) if len(found) else None
 
-    def _next(self, chart: Chart, scale: Tensor) -> int | None:
-        """Choose the nearest of some walls, as the null space goes in units of the scale."""
+    def _next(self, chart: Chart, x: Tensor, sides: Sides) -> int | None:
+        """Choose of some walls the one that is nearest, compared with how near the sides are on the way to it."""
         rested = torch.tensor(self.crossed, dtype=torch.long, device=chart.unit.device)
         free = torch.nonzero(~chart.tight & ~chart.jump & ~torch.isin(chart.unit, rested)).reshape(-1)
         if not len(free):
             return None
         order = torch.randperm(len(free), generator=self.random)[:_SAMPLED]
         some = free[order.to(free.device)].tolist()
-        lengths = torch.linalg.vector_norm(_unseen(chart, some, scale), dim=1)
-        distance = torch.where(lengths > 0, chart.gap[some] / lengths, torch.inf)
-        best = int(distance.argmin())
-        if not bool(distance[best] < torch.inf):
+        ways = _unseen(chart, some, sides.room(x, torch.zeros_like(x)))
+        lengths = ways.square().sum(1)
+        steps = torch.where(lengths > 0, chart.gap[some] / lengths, torch.inf)
+        best = int((steps / sides.least(x, ways)).nan_to_num(nan=torch.inf, posinf=torch.inf).argmin())
+        if not bool(steps[best] < torch.inf):
             return None
         self.unit, self.beyond, self.bends = int(chart.unit[some[best]]), int(chart.beyond[some[best]]), 0
         return int(some[best])
 
 
 def _unseen(chart: Chart, walls: list[int], scale: Tensor) -> Tensor:
-    """Return the gradients of walls, projected onto the null space of the chart's map."""
+    """Return the ways to walls within the null space of the chart's map, in units of the scale; they are as long as steep."""
     rows = chart.rows(walls) * scale
     if not chart.size:
         return rows

@@ -18,6 +18,9 @@ from ._ways import Aim, Surroundings, Way, leads
 from .polytope import RowOrigin
 
 _ARRIVED = 1e-9  # a target is reached from so near on, in parts of its size
+_MENDED = 2.0**-43  # residues below this part of the output are left to grow
+_MOVES = 2.0**-50  # a move below this part of where one is, and a coordinate below that of what it was, are rounding
+_IDLE = 40  # bends without a move after which there is no way on
 _DIRECTIONS = 3  # random ones tried where the distance has no gradient along the fibre, each with its opposite
 _UNITS = 24  # units tried one after another where the ways to them are barred
 
@@ -49,12 +52,15 @@ class Walker:
     _last: Way | None = None
     _pieces: Tensor | None = None
     _count: int = 0
+    _idle: int = 0
     _roamer: Roamer = field(init=False)
+    _largest: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         self.path, self.crossed = [self.goal.start], [()]
         self.step = self._noise()
         self._roamer = Roamer(self.random)
+        self._largest = self.goal.start.abs()
 
     def walk(self) -> str:
         """Walk as far as possible and return the reason why not farther."""
@@ -73,6 +79,8 @@ class Walker:
         target = self.goal.target
         if target is not None and _norm(target - x) <= _ARRIVED * (1 + _norm(target)):
             return "reached"
+        if self._idle > _IDLE:
+            return "undecided"
         way, complete, found = self._choose(x)
         if not found:
             return self._no_way(way, complete)
@@ -128,7 +136,7 @@ class Walker:
     def _units(self, x: Tensor, kept: Tensor) -> Iterator[Aim]:
         chart = self.around.chart(x, self.step)
         for _ in range(_UNITS):
-            pull = self._roamer.pull(chart, self.around.sides.room(x, x.new_zeros(len(x))))
+            pull = self._roamer.pull(chart, x, self.around.sides)
             if pull is None:
                 return
             yield Aim(pull, kept, self.around.sides.room(x, pull))
@@ -176,10 +184,20 @@ class Walker:
     def _move(self, way: Way, x: Tensor, t: float) -> None:
         """Go along, and mend what rounding did to the output."""
         net, sides = self.around.ground.net, self.around.sides
-        x = sides.inside(x + t * way.step)
-        residue = net.forward(x.reshape(1, *net.input_shape)).reshape(-1) - self.around.image
-        self.path.append(sides.inside(way.mended(x, t, residue)))
+        before, x = x, sides.inside(self._whole(x + t * way.step))
+        image = self.around.image
+        residue = net.forward(x.reshape(1, *net.input_shape)).reshape(-1) - image
+        if bool((residue.abs() > _MENDED * (1 + image.abs().amax())).any()):
+            x = sides.inside(self._whole(way.mended(x, t, residue)))
+        self.path.append(x)
         self.crossed.append(())
+        moves = _norm(x - before) > _MOVES * (_norm(x) + _norm(self.goal.start))
+        self._idle = 0 if moves else self._idle + 1
+
+    def _whole(self, x: Tensor) -> Tensor:
+        """Return the point with the coordinates that only rounding keeps from 0 put there, where walls may be."""
+        self._largest = torch.maximum(self._largest, x.abs())
+        return torch.where(x.abs() <= _MOVES * self._largest, 0.0, x)
 
 
 def _norm(v: Tensor) -> float:

@@ -36,7 +36,7 @@ _WORDS = {
     "point": "no way at all: around this input the output changes along every direction",
     "unbounded": "the fibre goes on for ever along the last direction",
     "bends": "as many bends were made as allowed",
-    "undecided": "no way on was found, but more patterns meet at the end than were asked",
+    "undecided": "no way on was found, but rounding hides one, or more patterns meet at the end than were asked",
 }
 _MAXIMA = {
     "away": "a local maximum of the distance from the start",
@@ -91,11 +91,8 @@ class FibreWalk(Result):
     @property
     def drift(self) -> Tensor:
         """The largest difference of an output from the first point's, (points,)."""
-        return (
-            (self.outputs - self.outputs[0]).flatten(1).abs().amax(1)
-            if self.outputs.numel()
-            else self.path.new_zeros(len(self.path))
-        )
+        off = (self.outputs - self.outputs[0]).abs().reshape(len(self.path), -1)
+        return off.amax(1) if off.shape[1] else off.sum(1)
 
     @property
     def distance(self) -> Tensor:
