@@ -239,6 +239,15 @@ def test_what_does_not_fit_is_refused_in_words() -> None:
         one.project(torch.tensor([math.nan, 0.0]))
 
 
+def test_points_that_ask_for_gradients_get_plain_answers() -> None:
+    x, v = torch.tensor([1.0, -1.0], requires_grad=True), torch.tensor([0.0, 1.0], requires_grad=True)
+    bent = dense([([[1.0, 0.0], [0.0, 1.0]], [0.5, 0.5]), ([[1.0, 1.0]], None)], gate="tanh")
+    assert not null_space(zoo.triangle(), x).point.requires_grad
+    assert not constant_polytope(zoo.triangle(), x).embed(torch.zeros(1)).requires_grad
+    assert constant_along(zoo.triangle(), x, v).t_max == 2.0
+    assert not second_order(bent, x).necessary_holds
+
+
 # -- constancy along a line
 
 

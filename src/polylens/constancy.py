@@ -132,7 +132,7 @@ def constant_along(
         (-1.0, 1.0, 2)
     """
     net = exact(up_to(net, layer) if isinstance(net, Network) else net)
-    point, direction = one_point(net, x), one_point(net, v, "direction")
+    point, direction = one_point(net, x).detach(), one_point(net, v, "direction").detach()
     if not bool(direction.any()):
         raise InputError("direction: expected one that is not all zeros")
     tolerance, size = tolerance or Tolerance(), direction.abs()
@@ -314,7 +314,7 @@ def constant_polytope(
         (1, True, 3.0)
     """
     cut = exact(up_to(net, layer) if isinstance(net, Network) else net)
-    point = one_point(cut, x)
+    point = one_point(cut, x).detach()
     around = region(cut, point, domain=None if domain is None else _sides(cut, point, domain))
     forgotten = null_space(net, point, layer=layer, tolerance=tolerance)
     walls, basis = around.polytope, forgotten.basis.cpu()

@@ -213,7 +213,7 @@ def null_space(net: Network, x: ArrayLike, *, layer: str | int | None = None, to
     """
     net = in_double(net)
     value = net.value_of(layer)
-    points, batched = _points(net, x)
+    points, batched = _detached(net, x)
     _check_tolerance(tolerance)
     parts = [_decomposed(_jacobians(net, part, [value])[value], tolerance) for part in _split(net, points, [value])]
     values, threshold, rank = (torch.cat([p[k] for p in parts]) for k in (0, 1, 2))
@@ -275,7 +275,7 @@ def forgotten_by_layer(net: Network, x: ArrayLike, *, tolerance: float | None = 
         [[0, 1], [1, 1]]
     """
     net = in_double(net)
-    points, batched = _points(net, x)
+    points, batched = _detached(net, x)
     _check_tolerance(tolerance)
     values = [*(k for k, node in enumerate(net.nodes, 1) if has_pattern(node.step)), len(net.nodes)]
     rank = torch.cat([_ranks(_jacobians(net, part, values), values, tolerance) for part in _split(net, points, values)])
@@ -302,6 +302,11 @@ def up_to(net: Network, layer: str | int | None) -> Network:
 
 
 # -- Jacobians and their singular values
+
+
+def _detached(net: Network, x: ArrayLike) -> tuple[Tensor, bool]:
+    points, batched = _points(net, x)
+    return points.detach(), batched
 
 
 def _check_tolerance(tolerance: float | None) -> None:
