@@ -55,6 +55,13 @@ LAYERS: tuple[set[str], ...] = (
 )
 # A folder is ordered in itself, by the same rule.
 FOLDERS: dict[str, tuple[set[str], ...]] = {
+    "cli": (
+        {"arguments"},
+        {"output"},
+        {"inputs"},
+        {"info", "nullspace", "preimage", "region", "regions", "report", "zeros"},
+        {"entry"},
+    ),
     "convert": (
         {"_program"},
         {"_shapes"},
