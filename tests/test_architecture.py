@@ -45,7 +45,7 @@ LAYERS: tuple[set[str], ...] = (
     {"_partitions", "_pullback", "_walker"},
     {"subdivision"},
     {"_corners", "complex", "preimage"},
-    {"constancy", "fibre", "second_order", "verify", "zeros"},
+    {"constancy", "fibre", "merging", "second_order", "verify", "zeros"},
     {"zoo"},
     {"plotting"},
     {"plotting_complex", "plotting_fibre", "plotting_nullspace", "plotting_preimage", "plotting_zeros"},

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from oracles import Dense, Kink, Step, box
+from oracles import Dense, Kink, Step, Winner, box
 from oracles_preimage import (
     Part,
     Rows,
@@ -36,6 +36,7 @@ from polylens import (
     Box,
     Gaussian,
     GaussianNoise,
+    Merged,
     Network,
     OutputSet,
     Plane,
@@ -48,6 +49,7 @@ from polylens import (
     WholeSpace,
     dense,
     load,
+    merge,
     preimage,
     zoo,
 )
@@ -91,7 +93,7 @@ def directions(rays: Any) -> Corners:
     return corners([[v / max(map(abs, way)) for v in way] for way in ways])
 
 
-def shapes(found: Preimage) -> Counter[tuple[int, Corners, Corners]]:
+def shapes(found: Preimage | Merged) -> Counter[tuple[int, Corners, Corners]]:
     """Return dimension, vertices and rays of the pieces."""
     return Counter((p.dimension, corners(p.vertices.tolist()), directions(p.rays.tolist())) for p in found)
 
@@ -772,3 +774,80 @@ def test_an_unbounded_preimage_has_no_uniform_samples() -> None:
 def test_a_number_of_samples_is_a_whole_number(n: Any) -> None:
     with pytest.raises(InputError):
         preimage(zoo.absolute_value(), 0.5, Box([-1.0], [1.0])).sample(n)
+
+
+# -- what once went wrong
+
+
+def test_a_kernel_can_be_a_segment() -> None:
+    weight = [[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]]
+    found = kernel(layer(weight, [0.0, 0.0, -1.0, -1.0], [[1.0] * 4]))  # |x1| and what |x2| exceeds 1 by
+    assert shapes(found) == {(1, ((0.0, -1.0), (0.0, 1.0)), ()): 1}
+    assert math.isclose(float(found.volumes[0]), 2.0, rel_tol=1e-12)
+    assert found.volume == 0.0
+    assert found.is_empty is False
+
+
+def test_a_kernel_can_be_pieces_of_every_dimension() -> None:
+    steps = layer([[1.0]] * 5, [2.0, 1.0, 0.0, -1.0, -2.0], [[1.0, -2.0, 2.0, -2.0, 1.0]])  # teeth over [-2, 0] and [0, 2]
+    found = preimage(network_of(steps, 1), 0.0, WholeSpace(1))
+    want = {(1, ((-2.0,),), ((-1.0,),)): 1, (0, ((0.0,),), ()): 1, (1, ((2.0,),), ((1.0,),)): 1}
+    assert shapes(merge(found)) == want
+
+
+def test_merging_keeps_the_set() -> None:
+    net = classes(2, 2, 10, 3)
+    found = preimage(net, Argmax(2), Box([-2.0, -2.0], [2.0, 2.0]))
+    merged = merge(found)
+    assert 0 < len(merged) <= len(found)
+    assert math.isclose(merged.volume, found.volume, rel_tol=1e-9)
+    x = torch.rand(5000, 2, generator=torch.Generator().manual_seed(8), dtype=torch.float64) * 4 - 2
+    assert torch.equal(merged.contains(x), found.contains(x))
+
+
+def test_the_merged_preimage_of_the_triangle_is_one_rectangle() -> None:
+    found = preimage(zoo.triangle(), OutputSet.halfspaces([[1.0]], [-1.0]), Box([-1.0, -2.0], [2.0, 1.0]))
+    whole = merge(found)
+    assert len(whole) == 1
+    assert corners(whole[0].vertices.tolist()) == ((1.0, -2.0), (1.0, 1.0), (2.0, -2.0), (2.0, 1.0))
+    assert math.isclose(whole.volume, 3.0, rel_tol=1e-12)
+
+
+def test_a_class_that_is_not_there_is_refused() -> None:
+    level = preimage(zoo.identity(2), [0.0, 0.0], Box([-1.0, -1.0], [1.0, 1.0]))
+    with pytest.raises(InputError, match="class"):
+        level.sample(10, likelihood=Softmax(5))
+
+
+ONLY_ROUNDING_IS_LEFT = [
+    Dense(0, [[-1.0], [-1.0]], [0.5, -0.5]),
+    Kink(1, [0.0], [0.0, 1.0], [0.0, 0.0]),
+    Winner(2, 2, 1, True),
+]
+
+
+def test_entries_that_hold_but_rounding_where_cells_were_dropped_leave_outputs_their_digits() -> None:
+    agrees(ONLY_ROUNDING_IS_LEFT, [-2.0], [2.0], box_rows([Fraction(1, 4)], [Fraction(3, 4)]))
+    agrees(ONLY_ROUNDING_IS_LEFT, [-2.0], [2.0], point_rows([0.5]))
+
+
+def test_isolated_points_behind_a_minimum_are_those_of_rational_arithmetic() -> None:
+    steps = [
+        Dense(0, [[0.0, -2.0, -2.0], [1.0, 0.0, 2.0], [-2.0, 1.0, 0.0]], [-1.0, 1.5, -1.0]),
+        Kink(1, [0.0], [-1.0, 1.0], [0.0, 0.0]),
+        Winner(2, 3, 1, False),
+    ]
+    agrees(steps, [-1.0] * 3, [1.0] * 3, point_rows([1.0]))
+
+
+def test_a_network_whose_samples_have_an_output_without_axes_has_preimages() -> None:
+    class Largest(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = torch.nn.Linear(1, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.relu(self.fc(x)).sum(1)
+
+    net = load(Largest().double().eval(), torch.zeros(1, 1, dtype=torch.float64))
+    preimage(net, OutputSet.box([0.25], [0.75]), Box([-2.0], [2.0]))

@@ -16,6 +16,7 @@ from .explore import Exploration, explore
 from .facets import Facets, facets, reduced
 from .fibre import FibreWalk, fibre_walk
 from .linearise import affine_map, affine_maps, linearise
+from .merging import ConvexPart, Merged, merge
 from .network import Network, Node, patterns
 from .nullspace import Forgotten, NullSpace, forgotten_by_layer, null_space
 from .pattern import Frequencies, Patterns, UnitLayer
@@ -41,6 +42,7 @@ __all__ = [
     "Complex",
     "Constancy",
     "ConstantPolytope",
+    "ConvexPart",
     "Crossings",
     "Exploration",
     "Facets",
@@ -50,6 +52,7 @@ __all__ = [
     "Gaussian",
     "GaussianNoise",
     "Likelihood",
+    "Merged",
     "NearestBoundary",
     "Network",
     "Node",
@@ -92,6 +95,7 @@ __all__ = [
     "load",
     "load_complex",
     "max_regions",
+    "merge",
     "nearest_boundary",
     "neighbour",
     "null_space",

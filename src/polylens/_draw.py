@@ -134,6 +134,7 @@ def _from_pieces(
         x, y = _points_of(of, index, fine, which, generator, likelihood is not None)
         if not plain:
             log_chance = _density(x, y, prior, likelihood) - every[which]
+            _check_bound(log_chance)
             x = x[torch.rand(len(x), generator=generator, dtype=torch.float64).log() < log_chance]
         kept.append(x)
     return torch.cat(kept)[:n]
@@ -260,9 +261,19 @@ def _from_prior(of: Drawable, n: int, prior: Prior, likelihood: Likelihood | Non
         x = x[of.contains(shaped, 1e-12)]
         if likelihood is not None and len(x):
             chance = likelihood.log_density(_outputs(of.network, x))
+            _check_bound(chance)
             x = x[torch.rand(len(x), generator=generator, dtype=torch.float64).log() < chance]
         kept.append(x)
     return torch.cat(kept)[:n]
+
+
+def _check_bound(log_chance: Tensor) -> None:
+    worst = float(log_chance.max()) if len(log_chance) else 0.0
+    if not worst <= 1e-6:
+        raise InputError(
+            f"sample: expected a likelihood within its log_bound; got one {worst:.3g} above it (as a logarithm); scale it so"
+            " that it is at most 1, or give it a log_bound"
+        )
 
 
 def _check_patience(tried: int, kept: list[Tensor]) -> None:

@@ -307,7 +307,7 @@ class Engine:
         words = _planes_of(step, done.words, self.network.shape_of(stage.value))
         cells, points, weight = _copied(done.cells), done.rows[-1].copy(), done.weight.copy()
         unit = self.tolerance.relative
-        error = unit * np.maximum(done.magnitude, weight) + found.growth * done.error
+        error = unit * np.maximum(done.magnitude, weight) + done.error
         chunk = Chunk(cells, np.concatenate([chunk.words[done.parent], words], 1), points, weight, error, {}, found.profile)
         if final_level:
             return chunk

@@ -11,6 +11,7 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 COINCIDENT = 1e-9  # generators are one within that part of the largest coordinate; so is what is flat
+_NEAR = 1e-3  # of the largest coordinate: a set of less spread is compared as if it had that much
 
 
 class Generators(NamedTuple):
@@ -129,12 +130,14 @@ def holds(points: Array, weight: Array, inner_points: Array, inner_weight: Array
 
 
 def _scaled(points: Array, weight: Array) -> Array:
-    """Return generators around their mean place, in units of their spread."""
+    """Return generators around their mean place, in units of their spread, but where that is little of their distance."""
     own = normal(points, weight)
     finite = own[:, -1] > 0
     if finite.any():
+        largest = float(np.abs(own[finite, :-1]).max(initial=0.0))
         own[finite, :-1] -= own[finite, :-1].mean(0)
-        own[finite, :-1] /= max(float(np.abs(own[finite, :-1]).max()), np.finfo(float).tiny)
+        spread = float(np.abs(own[finite, :-1]).max(initial=0.0))
+        own[finite, :-1] /= max(spread, _NEAR * largest, np.finfo(float).tiny)
     return own
 
 

@@ -138,7 +138,7 @@ def _one(own: Array, words: Array, sizes: tuple[int, int, float], level: Array) 
     return Pieces(own[:, :-1], own[:, -1], np.array([0, len(own)]), words[None], part, dimension, volume, *shape)
 
 
-def maximal(solid: Pieces, flats: list[Flat], domain: Domain) -> list[Flat]:
+def maximal(solid: Pieces, flats: list[Flat]) -> list[Flat]:
     """Return the flat pieces that lie in no other piece; of equal ones the first.
 
     Only a piece on the boundary of its cell can lie in another cell's. Cost: for each of those, the pieces whose bounding
@@ -154,6 +154,24 @@ def maximal(solid: Pieces, flats: list[Flat], domain: Domain) -> list[Flat]:
         ):
             kept.append(flat)
     return kept
+
+
+def _joined(flats: list[Flat], walls: int) -> list[Flat]:
+    """Return flat pieces of which those of one region, part and dimension are one where they touch a wall between cones."""
+    wall, groups = np.uint64((1 << walls) - 1), defaultdict[Any, list[Flat]](list)
+    for i, flat in enumerate(flats):
+        touching = bool((flat.generators.facets[:, 0] & wall).any())
+        groups[(flat.words.tobytes(), flat.part, flat.dimension) if touching else i].append(flat)
+    return [group[0] if len(group) == 1 else _one_flat(group) for group in groups.values()]
+
+
+def _one_flat(group: list[Flat]) -> Flat:
+    """Return the hull of flat pieces; as they come from several cells, it may lie on the boundary of any."""
+    points, weight = (np.concatenate([getattr(f.generators, n) for f in group]) for n in ("points", "weight"))
+    first = np.unique(labels(points, weight), return_index=True)[1]
+    kept = first[extreme(points[first], weight[first])]
+    facets = np.full((len(kept), group[0].generators.facets.shape[1]), ~np.uint64(0))
+    return group[0]._replace(generators=Generators(points[kept], weight[kept], facets))
 
 
 def united(pieces: Pieces, walls: int, touching: Array) -> Pieces:
@@ -258,14 +276,10 @@ class Gathered:
         dim = self.domain.dim
         solid = Pieces.joined(self.solid) if self.solid else Pieces.none(dim, words)
         solid = united(solid, self.walls, np.concatenate([np.zeros(0, dtype=bool), *self.touching]))
-        flats = maximal(solid, self.flat, self.domain)
+        flats = maximal(solid, _joined(self.flat, self.walls))
         if not flats:
             return solid
         flat = flat_pieces(flats, self.domain)
-        wall = np.uint64((1 << self.walls) - 1)
-        touching = np.array([bool(np.bitwise_or.reduce(f.generators.facets[:, 0]) & wall) for f in flats])
-        flat = united(flat, self.walls, touching)
-        flat = flat.select(np.argsort(-flat.dimension, kind="stable"))
         return Pieces.joined([solid, flat]) if len(solid) else flat
 
     def ties(self) -> Iterator[Tie]:

@@ -99,7 +99,7 @@ class Reach:
         return low.flatten(1).cpu()
 
     def _start(self, rows: Tensor, weight: Tensor, basis: Tensor) -> _Form:
-        values = rows.flatten(2) / weight
+        values = rows.reshape(*rows.shape[:2], -1) / weight
         coefficients = (basis.mT @ values).reshape(len(rows), -1, *rows.shape[2:])
         return _Form(coefficients, (4 * self.unit * values.abs().amax(1)).reshape(len(rows), *rows.shape[2:]))
 
@@ -109,7 +109,8 @@ class Reach:
         columns = step.linear(*(f.coefficients.flatten(0, 1) for f in inputs)).unflatten(0, (batch, count))
         constant = cast(Tensor, self.constants[k - 1])
         columns = columns + _outer(one, constant)
-        sizes = [torch.maximum(*(v.abs() for v in _range(f, basis))) for f in inputs]
+        # no row of the basis is longer than 1, so values are at most as large as their coefficients are long
+        sizes = [torch.linalg.vector_norm(f.coefficients, dim=1) + f.radius for f in inputs]
         rough = cast(Affine, self.absolute[k - 1])
         radius = rough.linear(*(f.radius + self.unit * s for f, s in zip(inputs, sizes, strict=True)))
         return _Form(columns, radius + self.unit * constant.abs())
@@ -118,7 +119,7 @@ class Reach:
 def _range(form: _Form, basis: Tensor) -> tuple[Tensor, Tensor]:
     """Return the least and the largest value over each cell."""
     shape = form.radius.shape
-    at = (basis @ form.coefficients.flatten(2)).reshape(len(basis), -1, *shape[1:])
+    at = (basis @ form.coefficients.reshape(*basis.shape[::2], -1)).reshape(len(basis), -1, *shape[1:])
     return at.amin(1) - form.radius, at.amax(1) + form.radius
 
 

@@ -42,14 +42,13 @@ class Gains(NamedTuple):
     """How large a gate's input is, and what an error of the carried values becomes in it.
 
     Of units (units,): `magnitude` is |L| times the entries' scales, `constant` is |c|, `inherited` the length of L's rows
-    in units of the entries' errors. `growth` is by how much a relative error can grow; `profile` says how large the error
-    of each entry is in parts of one number a vertex, by value behind the gate.
+    in units of the entries' errors. `profile` says how large the error of each entry is in parts of one number a vertex, by
+    value behind the gate.
     """
 
     magnitude: Tensor
     constant: Tensor
     inherited: Tensor
-    growth: float
     profile: Values
 
 
@@ -80,15 +79,14 @@ def gains(net: Network, stage: Stage, scales: Values, profile: Values) -> Gains:
     All are of one sample (1, *shape). Errors of rounding are taken as independent: they add up as squares do.
     """
     linear = _through(net, scales, stage.absolute, stage.before, constants=False)
-    squares = _through(net, {v: t.square() for v, t in profile.items()}, stage.squared, (stage.source,), constants=False)
-    terms = {v: linear[v] + stage.constant[v] for v in stage.before}
-    inherited = squares[stage.source].sqrt()
-    relative = torch.where(terms[stage.source] > 0, inherited / terms[stage.source], 0.0)
+    errors = {v: t.square() for v, t in profile.items()}
+    inherited = {v: t.sqrt() for v, t in _through(net, errors, stage.squared, stage.before, constants=False).items()}
+    # An entry's own rounding is a part of its terms; what it inherits can be more than that where the terms cancel.
+    sizes = {v: torch.maximum(linear[v] + stage.constant[v], inherited[v]) for v in stage.before}
     step = cast(Choice, net.nodes[stage.value - 1].step)
-    behind = {v: terms[v] for v in stage.after if v != stage.value} | {stage.value: _stretched(step, terms[stage.source])}
-    growth = max(1.0, float(relative.max())) if relative.numel() else 1.0
+    behind = {v: sizes[v] for v in stage.after if v != stage.value} | {stage.value: _stretched(step, sizes[stage.source])}
     magnitude, constant = linear[stage.source].reshape(-1), stage.constant[stage.source].reshape(-1)
-    return Gains(magnitude, constant, inherited.reshape(-1), growth, behind)
+    return Gains(magnitude, constant, inherited[stage.source].reshape(-1), behind)
 
 
 def _stretched(step: Choice, error: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ._cell_maps import local_maps
-from ._check import ArrayLike, batches, is_batch
+from ._check import ArrayLike, batches, is_batch, whole
 from ._draw import draw
 from ._findings import Fate
 from ._locate import inside
@@ -183,8 +183,8 @@ class Preimage(Result):
     @property
     def fraction(self) -> float | None:
         """The part of the domain's volume, between 0 and 1; None in an unbounded domain."""
-        whole = self.domain.volume
-        return None if not math.isfinite(whole) else min(1.0, self.volume / whole) if whole else 0.0
+        total = self.domain.volume
+        return None if not math.isfinite(total) else min(1.0, self.volume / total) if total else 0.0
 
     @property
     def is_empty(self) -> bool | None:
@@ -317,6 +317,9 @@ def preimage(
     The kernel of a network is `preimage(net, 0.0, WholeSpace(n))`: a union of polytopes, which are cones where no layer has
     a bias, and no vector space.
 
+    Pieces are closed. Where a gate jumps, a piece may therefore hold boundary points whose outputs are those of the other
+    side; `contains` evaluates the network itself.
+
     Args:
         net: a piecewise-linear network.
         target: an output (or one number for all entries), a Polytope over the flattened outputs, an `OutputSet`, `Argmax(k)`,
@@ -351,9 +354,10 @@ def preimage(
     from ._pullback import Search
     from ._tasks import Job
 
-    for name, value in (("limit", limit), ("time_limit", time_limit)):
-        if value is not None and not (isinstance(value, int | float) and value > 0):
-            raise InputError(f"{name}: expected a positive number, or None for no limit; got {value!r}")
+    if limit is not None:
+        whole(limit, "limit")
+    if time_limit is not None and not (isinstance(time_limit, int | float) and time_limit > 0):
+        raise InputError(f"time_limit: expected a positive number of seconds, or None for no limit; got {time_limit!r}")
     net, place, begin = exact(net), domain_of(domain), time.perf_counter()
     outputs = output_set(target, net.output_shape).disjoint()
     deadline = None if time_limit is None else time.time() + time_limit

@@ -59,7 +59,7 @@ class Likelihood(ABC):
 
     @abstractmethod
     def log_density(self, outputs: Tensor) -> Tensor:
-        """Return log p at outputs (..., outputs)."""
+        """Return log p at outputs (..., outputs), nowhere more than 0 unless `log_bound` says so."""
 
     def log_bound(self, corners: Tensor) -> Tensor:
         """Return what log p is at most on hulls of outputs (batch, corners, outputs): 0 if nothing better is known."""
@@ -79,12 +79,16 @@ class Softmax(Likelihood):
         if not (isinstance(self.temperature, int | float) and 0 < self.temperature < math.inf):
             raise InputError(f"softmax: expected a temperature > 0; got {self.temperature!r}")
 
+    def _check(self, outputs: int) -> None:
+        if self.k >= outputs:
+            raise InputError(f"softmax: expected a class below {outputs}, the number of outputs; got {self.k}")
+
     def log_density(self, outputs: Tensor) -> Tensor:
-        if self.k >= outputs.shape[-1]:
-            raise InputError(f"softmax: expected a class below {outputs.shape[-1]}; got {self.k}")
+        self._check(outputs.shape[-1])
         return torch.log_softmax(outputs / self.temperature, -1)[..., self.k]
 
     def log_bound(self, corners: Tensor) -> Tensor:
+        self._check(corners.shape[-1])
         lead = (corners - corners[..., self.k : self.k + 1]).amin(1)  # each rival at its lowest
         return -torch.logsumexp(lead / self.temperature, -1)
 

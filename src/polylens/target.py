@@ -141,7 +141,8 @@ class OutputSet(Result):
     def parse(cls, constraints: Sequence[str], dim: int) -> OutputSet:
         """Return the outputs that meet all constraints such as "y0 >= y1", "2*y3 - y0 <= 1.5" or "y2 == 0".
 
-        Terms are numbers, entries y0, y1, ... of the flattened output, and numbers times entries, joined by + and -.
+        Terms are numbers, entries y0, y1, ... of the flattened output, and numbers times entries, joined by + and -. Sets are
+        closed: < is read as <=, > as >=.
 
         Raises InputError for anything else.
         """
@@ -220,6 +221,8 @@ def output_set(target: Target, shape: tuple[int, ...]) -> OutputSet:
         return OutputSet(tuple(part for s in sets for part in s.parts), outputs)
     if isinstance(target, Argmax):
         return target.over(outputs)
+    if target is None or isinstance(target, bool) or (isinstance(target, list | tuple) and not target):
+        raise InputError(f"target: expected an output, a Polytope, an OutputSet, Argmax(k) or a list of sets; got {target!r}")
     if isinstance(target, str):
         raise InputError(f"target: expected a set of outputs; got {target!r}; OutputSet.parse([...], {outputs}) reads text")
     found = target if isinstance(target, OutputSet) else OutputSet.of(target) if isinstance(target, Polytope) else None
