@@ -19,6 +19,7 @@ Array = np.ndarray[Any, Any]
 Window = tuple[tuple[float, float], tuple[float, float]]
 _COLOURS = (BLUE, SKY, GREEN, PINK, "#E69F00", "#7B4FA3", "#8C564B", GREY)
 _EDGED = 2000  # more pieces than this are drawn without edges
+_THIN = 0.004  # and so are pieces narrower than this part of the window
 
 
 @draw.register(Preimage)
@@ -92,6 +93,14 @@ def _outline(piece: Piece, window: Window) -> Array:
     return vertices[cycle(vertices)]
 
 
+def _width(corners: Array) -> float:
+    """Return about how wide a polygon is: four areas over its perimeter."""
+    following = np.roll(corners, -1, 0)
+    area = abs(float((corners[:, 0] * following[:, 1] - corners[:, 1] * following[:, 0]).sum())) / 2
+    around = float(np.linalg.norm(following - corners, axis=1).sum())
+    return 4 * area / around if around else 0.0
+
+
 def _plane(result: Preimage, ax: Axes, window: Window) -> None:
     from matplotlib.collections import LineCollection, PolyCollection
 
@@ -102,9 +111,13 @@ def _plane(result: Preimage, ax: Axes, window: Window) -> None:
         ax.fill(*corners[cycle(corners)].T, facecolor="none", edgecolor=FAINT, lw=1)
     pieces = [p for p in result if p.dimension == 2]
     shades = _shades(result)
-    polygons = [_outline(p, window) for p in pieces]
-    edge: Any = "white" if len(pieces) <= _EDGED else "face"
-    ax.add_collection(PolyCollection(polygons, facecolors=[shades[p.index] for p in pieces], edgecolors=edge, linewidths=0.6))
+    outlines = [(_outline(p, window), shades[p.index]) for p in pieces]
+    thin = [len(pieces) > _EDGED or _width(corners) < _THIN * max(b - a for a, b in window) for corners, _ in outlines]
+    for chosen, edge in ((False, "white"), (True, "face")):  # white edges would cover thin pieces
+        drawn = [outline for outline, flag in zip(outlines, thin, strict=True) if flag == chosen]
+        ax.add_collection(
+            PolyCollection([c for c, _ in drawn], facecolors=[s for _, s in drawn], edgecolors=edge, linewidths=0.6)
+        )
     lines = [_outline(p, window) for p in result if p.dimension == 1]
     ax.add_collection(LineCollection(lines, colors=ORANGE, linewidths=2.2, capstyle="round"))
     dots = np.array([p.vertices[0] for p in result if p.dimension == 0]).reshape(-1, 2)
