@@ -78,7 +78,7 @@ print("largest part of a seen direction along the second coordinate:", float(see
 
 # %% [markdown]
 # Where it sees anything at all it sees one direction, and that is the first coordinate, exactly. In the other points all units
-# of the second layer are off or saturated and the outputs do not move, whatever the change.
+# of the second layer are off, and the outputs do not move at all.
 #
 # A thousand points say nothing about the points between them. All regions of the plane do:
 
