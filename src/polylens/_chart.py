@@ -199,7 +199,8 @@ def _jumps(node: Node, walls: Walls, pattern: Patterns, net: Network) -> Tensor:
     limit = torch.minimum(piece, walls.beyond)
 
     def of(parameter: Tensor, index: Tensor) -> Tensor:
-        return parameter.expand(len(parameter), *shape).reshape(len(parameter), -1)[index, units]
+        spread = torch.stack([p.expand(shape) for p in parameter])
+        return spread.reshape(len(parameter), -1)[index, units]
 
     at = of(step.breakpoints, limit)
     ends = [of(step.slopes, p) * at + of(step.intercepts, p) for p in (piece, walls.beyond)]

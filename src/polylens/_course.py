@@ -79,8 +79,8 @@ class Sides(NamedTuple):
 
     def reach(self, x: Tensor, way: Tensor) -> float:
         """Return how many times `way` may be added to a point until a side is met that is not met yet."""
-        free = self.met(x) == 0
-        up, down = free & (way > 0), free & (way < 0)
+        met = self.met(x)
+        up, down = (met < 1) & (way > 0), (met > -1) & (met < 2) & (way < 0)
         found = [((self.high - x) / way)[up], ((self.low - x) / way)[down]]
         if len(self.rows):
             speed, slack = self.rows @ way, self.bound - self.rows @ x
@@ -119,3 +119,12 @@ def time_to(start: Tensor, x: Tensor, way: Tensor, distance: float) -> float:
         return 0.0 if c >= 0 else math.inf
     root = math.sqrt(b * b - a * c)
     return -c / (b + root) if b >= 0 else (root - b) / a
+
+
+def time_in(start: Tensor, x: Tensor, way: Tensor, distance: float) -> float:
+    """Return the least t >= 0 at which x + t way, from outside, comes within a distance of `start`; infinite if never."""
+    offset = x - start
+    a, b = float(way @ way), float(offset @ way)
+    c = max(0.0, float(offset @ offset) - distance * distance)
+    root = b * b - a * c
+    return c / (math.sqrt(root) - b) if b < 0 and root > 0 else math.inf

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ._chart import changes
-from ._course import Goal, Sides, time_to
+from ._course import Goal, Sides, time_in, time_to
 from ._progress import reached
 from ._roam import Roamer
 from ._ways import Aim, Surroundings, Way, leads
@@ -89,8 +89,11 @@ class Walker:
             return "crossings"
         if len(self.path) > self.limits.bends:
             return "bends"
-        ends = time_to(self.goal.start, x, way.step, self.limits.until) if not self._is_roaming(x) else math.inf
+        roaming, until = self._is_roaming(x), self.limits.until
+        ends = math.inf if roaming else time_to(self.goal.start, x, way.step, until)
         t = min(self._reach(way, x), ends)
+        if roaming and until < math.inf and not self._is_at_edge(x):
+            t = min(t, time_in(self.goal.start, x, way.step, until))
         if t == math.inf:
             return "unbounded"
         self._move(way, x, t)
@@ -99,6 +102,10 @@ class Walker:
     def _is_roaming(self, x: Tensor) -> bool:
         far = self.limits.until == math.inf or _norm(x - self.goal.start) >= self.limits.until * (1 - 1e-12)
         return self.roams and far
+
+    def _is_at_edge(self, x: Tensor) -> bool:
+        """Say whether a roaming walk must not come nearer to its start."""
+        return self.limits.until < math.inf and _norm(x - self.goal.start) <= self.limits.until * (1 + 1e-9)
 
     # -- choosing the way
 
@@ -123,6 +130,7 @@ class Walker:
         kept = outwards if away else free
         even = torch.ones_like(x)
         if self._is_roaming(x):
+            kept = outwards if self._is_at_edge(x) else free
             yield from self._units(x, kept)
         elif self.goal.kind != "away":
             yield Aim(self.goal.pull(x), free, even)

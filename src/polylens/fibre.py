@@ -40,7 +40,7 @@ _WORDS = {
 }
 _MAXIMA = {
     "away": "a local maximum of the distance from the start",
-    "roam": "neither another unit's wall nor a greater distance is to be had",
+    "roam": "neither a unit's wall nor any other direction is to be had",
     "towards": "a local minimum of the distance to the target",
     "direction": "a local maximum along the direction",
 }
@@ -179,9 +179,9 @@ def fibre_walk(
         x: one point (*input_shape), inside the domain.
         towards: an input (*input_shape) to come as near to as the fibre allows.
         direction: a vector (*input_shape) along which to get as far as the fibre allows.
-        roam: walk from wall to wall of units chosen at random, so as to see many regions, never nearer to x again.
+        roam: walk from wall to wall of units chosen at random, so as to see many regions.
         crossings: how many regions to enter at most.
-        until: stop so far away from x. A roaming walk goes so far away first.
+        until: stop so far away from x. A roaming walk goes so far away first, and then stays at least as far.
         bends: how many straight pieces to walk at most; sides of the domain cost one each.
         domain: a polytope over the flattened input, or a pair (low, high) of numbers or arrays for a box; None for R^n.
         layer: a node's name or a position among the gates, for the inputs that this layer cannot tell apart.
