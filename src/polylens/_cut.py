@@ -27,6 +27,7 @@ from ._frames import (
     emit,
     find_edges,
     has_room,
+    load_vertices,
     new_bit,
     note,
     outside,
@@ -106,19 +107,8 @@ def load(cell, cells, z, planes, pool, positive, negative, frame):
                 columns += 1
             crossing >>= np.uint64(1)
             bit += 1
-    return _load_vertices(start, count, columns, cells, frame)
-
-
-@compiled
-def _load_vertices(start, count, columns, cells, frame):
-    if count > len(frame.vertex):
-        return False
-    for i in range(count):
-        frame.vertex[i] = cells.vertex[start + i]
-        for w in range(cells.mask.shape[1]):
-            frame.mask[i, w] = cells.mask[start + i, w]
-    frame.size[0], frame.size[1] = count, columns
-    return True
+    frame.size[1] = columns
+    return load_vertices(cell, cells, frame)
 
 
 @compiled

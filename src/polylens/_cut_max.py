@@ -28,6 +28,7 @@ from ._frames import (
     emit,
     find_edges,
     has_room,
+    load_vertices,
     new_bit,
     note,
     pop,
@@ -79,12 +80,8 @@ def classify_max(z, windows, pool, first, last, leading):
 def _load(cell, cells, z, windows, pool, leading, frame):
     """Copy a cell into the frame with the candidates of its undecided windows; return whether there was room."""
     start, count = cells.start[cell], cells.start[cell + 1] - cells.start[cell]
-    if count > len(frame.vertex):
+    if not load_vertices(cell, cells, frame):
         return False
-    for i in range(count):
-        frame.vertex[i] = cells.vertex[start + i]
-        for w in range(cells.mask.shape[1]):
-            frame.mask[i, w] = cells.mask[start + i, w]
     for w in range(len(frame.words)):
         frame.words[w] = 0
     found, candidates = 0, windows.table.shape[1]
@@ -103,7 +100,7 @@ def _load(cell, cells, z, windows, pool, leading, frame):
                 frame.value[found * count + i] = windows.sign * z[frame.vertex[i], q]
             frame.column[found] = u * candidates + c
             found += 1
-    frame.size[0], frame.size[1] = count, found
+    frame.size[1] = found
     _settle(frame, windows, pool)
     return True
 

@@ -289,6 +289,20 @@ def vertices(frame, side, pairs, bit, plane, pool, table, child, options, state)
 
 
 @compiled
+def load_vertices(cell, cells, frame):
+    """Copy a cell's vertices and their facets into the frame; return whether there was room."""
+    start, count = cells.start[cell], cells.start[cell + 1] - cells.start[cell]
+    if count > len(frame.vertex):
+        return False
+    for i in range(count):
+        frame.vertex[i] = cells.vertex[start + i]
+        for w in range(cells.mask.shape[1]):
+            frame.mask[i, w] = cells.mask[start + i, w]
+    frame.size[0] = count
+    return True
+
+
+@compiled
 def tops(arena, depth):
     """Return where the arrays of the next frame begin."""
     if depth == 0:
