@@ -136,7 +136,7 @@ class Walker:
             yield Aim(self.goal.pull(x), free, even)
         elif away:
             yield Aim(offset, free, self.around.sides.room(x, offset) if self.roams else even)
-        if self.goal.kind == "away":
+        if self.goal.kind == "away" and not self._is_roaming(x):
             for noise in (self._noise() for _ in range(_DIRECTIONS)):
                 yield Aim(noise, kept, even)
                 yield Aim(-noise, kept, even)
@@ -165,7 +165,7 @@ class Walker:
                 return "domain"
         alone = len(self.path) == 1
         full = len(way.chart.weight) >= n and int(torch.linalg.matrix_rank(way.chart.weight)) == n
-        return "point" if alone and (full or self.goal.kind == "away") else "maximum"
+        return "point" if alone and (full or (self.goal.kind == "away" and not self.roams)) else "maximum"
 
     # -- walking it
 

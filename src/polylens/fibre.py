@@ -40,7 +40,7 @@ _WORDS = {
 }
 _MAXIMA = {
     "away": "a local maximum of the distance from the start",
-    "roam": "neither a unit's wall nor any other direction is to be had",
+    "roam": "none of the units that were tried changes along the fibre",
     "towards": "a local minimum of the distance to the target",
     "direction": "a local maximum along the direction",
 }

@@ -33,9 +33,9 @@ def _(result: FibreWalk, ax: Axes | None = None, *, pictures: int = 6) -> Axes:
 
 
 def walk_figure(result: FibreWalk, pictures: int = 6) -> Figure:
-    """Return inputs along the walk, each above its outputs, with the target and its own outputs at the end where there is one.
+    """Return inputs along the walk, evenly spaced by distance walked, each above its outputs.
 
-    Inputs that are no pictures are drawn as bars over their entries, thinned to lines where they are many.
+    Inputs that are no pictures are drawn as curves over their entries.
     """
     shown = [(f"{float(result.distance[k]):.3g} away", result.path[k], result.outputs[k]) for k in _along(result, pictures)]
     if shown:
