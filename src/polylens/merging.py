@@ -90,6 +90,9 @@ def merge(of: Preimage) -> Merged:
 
     Greedy: other orders may end in fewer sets. Unbounded pieces stay as they are.
 
+    Args:
+        of: the preimage.
+
     Raises nothing of its own: an empty preimage has no parts.
 
     Algorithm: two pieces of one dimension whose bounding boxes meet have a convex union iff its hull has the volume of both.
