@@ -21,14 +21,19 @@ from .network import Network
 from .steps import Affine
 
 Array = np.ndarray[Any, Any]
-_NUMBERS = 1 << 22  # at once, in the widest value: 32 MB
+_NUMBERS = 1 << 20  # at once, in the widest value: 8 MB, which stays near the caches
 
 
 class _Form(NamedTuple):
-    """A value over cells: coefficients (cells, k, *shape) of an affine function, and a radius (cells, *shape) around it."""
+    """A value over cells: coefficients (cells, k, *shape) of an affine function, and a radius (cells, *shape) around it.
+
+    `size` (cells, *shape) is what it is at most, where that came for nothing; so is its `range`.
+    """
 
     coefficients: Tensor
     radius: Tensor
+    size: Tensor | None = None
+    range: tuple[Tensor, Tensor] | None = None
 
 
 class Cover(NamedTuple):
@@ -82,7 +87,7 @@ class Reach:
         own = np.concatenate([cover.points[index] / weight, np.ones_like(weight)], 2)
         basis = torch.linalg.qr(torch.from_numpy(own)).Q.to(self.network.device)
         one = basis.sum(1)
-        scale = torch.from_numpy(weight).to(basis.device)
+        scale = None if (weight == 1.0).all() else torch.from_numpy(weight).to(basis.device)
         forms = {v: self._start(t[torch.from_numpy(index).to(t.device)], scale, basis) for v, t in cover.values.items()}
         for k in range(min(forms) + 1, self.last + 1):
             node = self.network.nodes[k - 1]
@@ -98,10 +103,14 @@ class Reach:
         low, _ = _range(forms[self.last], basis)
         return low.flatten(1).cpu()
 
-    def _start(self, rows: Tensor, weight: Tensor, basis: Tensor) -> _Form:
-        values = rows.reshape(*rows.shape[:2], -1) / weight
+    def _start(self, rows: Tensor, weight: Tensor | None, basis: Tensor) -> _Form:
+        values = rows.reshape(*rows.shape[:2], -1)
+        values = values if weight is None else values / weight
+        low, high = (t.reshape(len(rows), *rows.shape[2:]) for t in (values.amin(1), values.amax(1)))
+        size = torch.maximum(-low, high)
+        radius = 4 * self.unit * size
         coefficients = (basis.mT @ values).reshape(len(rows), -1, *rows.shape[2:])
-        return _Form(coefficients, (4 * self.unit * values.abs().amax(1)).reshape(len(rows), *rows.shape[2:]))
+        return _Form(coefficients, radius, size, (low - radius, high + radius))
 
     def _affine(self, k: int, step: Affine, inputs: list[_Form], basis: Tensor, one: Tensor) -> _Form:
         """Return the image; the radius also takes what the step's own terms are rounded by."""
@@ -109,15 +118,21 @@ class Reach:
         columns = step.linear(*(f.coefficients.flatten(0, 1) for f in inputs)).unflatten(0, (batch, count))
         constant = cast(Tensor, self.constants[k - 1])
         columns = columns + _outer(one, constant)
-        # no row of the basis is longer than 1, so values are at most as large as their coefficients are long
-        sizes = [torch.linalg.vector_norm(f.coefficients, dim=1) + f.radius for f in inputs]
+        sizes = [_size(f) for f in inputs]
         rough = cast(Affine, self.absolute[k - 1])
         radius = rough.linear(*(f.radius + self.unit * s for f, s in zip(inputs, sizes, strict=True)))
         return _Form(columns, radius + self.unit * constant.abs())
 
 
+def _size(form: _Form) -> Tensor:
+    """Return what a value is at most in size; no row of the basis is longer than 1, so its coefficients' length will do."""
+    return form.size if form.size is not None else form.coefficients.square().sum(1).sqrt() + form.radius
+
+
 def _range(form: _Form, basis: Tensor) -> tuple[Tensor, Tensor]:
     """Return the least and the largest value over each cell."""
+    if form.range is not None:
+        return form.range
     shape = form.radius.shape
     at = (basis @ form.coefficients.reshape(*basis.shape[::2], -1)).reshape(len(basis), -1, *shape[1:])
     return at.amin(1) - form.radius, at.amax(1) + form.radius
@@ -139,8 +154,10 @@ def _strip(gate: Gate, form: _Form, basis: Tensor, one: Tensor) -> _Form:
         for end in (a, b):
             rest = torch.where(met, (s - slope) * end.clamp(low, high) + c, torch.nan)
             least, most = torch.fmin(least, rest), torch.fmax(most, rest)
-    coefficients = form.coefficients * slope.unsqueeze(1) + _outer(one, (least + most) / 2)
-    return _Form(coefficients, slope.abs() * form.radius + (most - least) / 2)
+    middle, half, steepness = (least + most) / 2, (most - least) / 2, slope.abs()
+    coefficients = form.coefficients * slope.unsqueeze(1) + _outer(one, middle)
+    size = steepness * torch.maximum(-low, high) + middle.abs() + half
+    return _Form(coefficients, steepness * form.radius + half, size)
 
 
 def _pieces(gate: Gate, low: Tensor, high: Tensor) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
