@@ -19,9 +19,9 @@ report: $(VENV)/.run ## the built-in digits network, looked at: report/index.htm
 	@$(BIN)/polylens report -o $(REPORT)
 	@echo "==> done; open $(abspath $(REPORT))/index.html"
 
-test: $(VENV)/.test ## the whole test suite with doctests
+test: $(VENV)/.test ## the test suite with doctests; SLOW=1 for the long tests too
 	@echo "==> pytest on 2 processes"
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --durations=10
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --durations=10 $(if $(SLOW),,-m "not slow")
 
 search: $(VENV)/.test ## the property tests on examples that nobody has seen before
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --hypothesis-profile search -m hypothesis
