@@ -76,7 +76,8 @@ FOLDERS: dict[str, tuple[set[str], ...]] = {
     "report": (
         {"section"},
         {"subject"},
-        {"overview", "performance", "frequencies", "classifiers", "regions", "singular", "slices"},
+        {"fibres", "preimages"},
+        {"overview", "performance", "frequencies", "classifiers", "regions", "singular", "slices", "forgotten"},
         {"sections"},
         {"render"},
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, final
 
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Cell = str | int | float | None
+_NUMBER = re.compile(r"−?(\d[\d,]*\.?\d*(e−?\d+)?%?|∞)", re.ASCII)
 
 
 @final
@@ -29,7 +31,7 @@ class Table:
 
 
 def _is_numeric(cell: Cell) -> bool:
-    return not isinstance(cell, str) or cell == "–" or cell.rstrip("%").replace(".", "").isdigit()
+    return not isinstance(cell, str) or cell == "–" or _NUMBER.fullmatch(cell) is not None
 
 
 @final
@@ -70,10 +72,20 @@ def number(value: Cell) -> str:
     if isinstance(value, int):
         text = f"{value:,}"
     elif value and not 1e-3 <= abs(value) < 1e6:
-        text = f"{value:.2e}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
+        text = f"{value:.2e}"
     else:
         text = f"{value:,.4g}"
-    return text.replace("-", "−")
+    return _tidy(text)
+
+
+def _tidy(text: str) -> str:
+    return text.replace("e-0", "e-").replace("e+0", "e").replace("e+", "e").replace("-", "−")
+
+
+def rounded(value: float, digits: int = 3) -> str:
+    """Return a number as text with so many significant digits."""
+    text = f"{value:.{digits - 1}e}"
+    return _tidy(text) if value and not 1e-3 <= abs(float(text)) < 1e6 else number(float(text))
 
 
 def plain(value: Any) -> Any:

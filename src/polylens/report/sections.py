@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .classifiers import classifiers
+from .forgotten import forgotten
 from .frequencies import frequencies
 from .overview import overview
 from .performance import performance
@@ -22,4 +23,5 @@ SECTIONS: tuple[Callable[[Subject], Section], ...] = (
     singular_values,
     regions,
     slices,
+    forgotten,
 )
