@@ -293,6 +293,20 @@ def test_an_empty_kernel_is_certified() -> None:
     assert not found.contains([[0.0, 0.0], [-1.0, -1.0]]).any()
 
 
+def test_a_kernel_contains_inputs_whose_output_is_the_rounding_of_its_terms() -> None:
+    found = preimage(dense([([[0.1, 0.2]], [-0.3])]), 0.0, Box([0.0, 0.0], [2.0, 2.0]))
+    assert float(found.network(tensor([1.0, 1.0]))) == 0.1 + 0.2 - 0.3 != 0.0
+    assert bool(found.contains([1.0, 1.0]))
+    assert bool(found.contains(found.sample(1000)).all())
+    assert not bool(found.contains([1.0, 1.00001]))
+
+
+def test_a_kernel_contains_inputs_at_which_a_hidden_unit_is_the_rounding_of_its_terms() -> None:
+    found = preimage(dense([([[0.1, 0.2]], [-0.3]), ([[1.0]], None)]), 0.0, Box([1.0, 1.0], [2.0, 2.0]))
+    assert bool(found.contains([1.0, 1.0]))
+    assert not bool(found.contains([1.0, 1.00001]))
+
+
 def test_a_kernel_can_be_a_strip_without_ends() -> None:
     found = kernel(layer([[1.0, 0.0], [-1.0, 0.0]], [-1.0, -1.0], [[1.0, 1.0]]))
     assert found.dimensions.tolist() == [2]

@@ -70,6 +70,26 @@ def term_sizes(net: Network, local: Sequence[LinearAt], wanted: Sequence[int], r
     return found
 
 
+@torch.no_grad()
+def evaluated(net: Network, x: Tensor, relative: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Return the outputs at points (batch, *input_shape), and the sizes of the terms that they are sums of.
+
+    Behind a gate terms count afresh, as large as the values are; those below `relative` of what reached the gate are rounding
+    of it, and keep its size.
+    """
+    values, sizes = {0: x}, {0: x.abs()}
+    for k, (node, rough) in enumerate(zip(net.nodes, magnitudes(net), strict=True), 1):
+        values[k] = node.step.apply(*(values[i] for i in node.inputs))
+        sizes[k] = values[k].abs() if rough is None else rough.apply(*(sizes[i] for i in node.inputs))
+        if rough is None and sizes[k].shape == sizes[node.inputs[0]].shape:
+            terms = sizes[node.inputs[0]]
+            sizes[k] = torch.where((values[k] != 0) & (sizes[k] <= relative * terms), terms, sizes[k])
+        for i in net.expiring[k]:
+            for held in (values, sizes):
+                held.pop(i)
+    return values[len(net.nodes)], sizes[len(net.nodes)]
+
+
 def behind_gate(step: LinearAt, terms: Tensor, *, constant: bool = True) -> Tensor:
     """Return the sizes of the terms behind a gate, from those in front of it; `constant` counts what it adds itself."""
     if not isinstance(step, Diagonal):

@@ -22,6 +22,7 @@ from ._findings import Fate
 from ._locate import inside
 from ._pieces import Gathered, Pieces, Tie
 from ._progress import reached
+from ._rounding import evaluated
 from ._types import Result, Tolerance
 from .affine import AffineMap
 from .domain import CUTTING, Domain, domain_of
@@ -209,12 +210,12 @@ class Preimage(Result):
         x = torch.as_tensor(x)[None] if one else x
         found = [torch.zeros(0, dtype=torch.bool)]
         for part in batches(x, self.network.input_shape, 4096, torch.float64, self.network.device):
-            y = self.network(part).flatten(1).cpu()
+            y, terms = (t.flatten(1).cpu() for t in evaluated(self.network, part, tol))
             flat = part.flatten(1).cpu()
             u = self.domain.project(flat)
             off = (self.domain.embed(u) - flat).abs().amax(1)
             near = off <= tol * flat.abs().amax(1).clamp(min=1.0)
-            found.append(self.target.contains(y, tol) & near & torch.from_numpy(inside(self.domain, u.numpy(), tol)))
+            found.append(self.target.holds(y, tol, terms) & near & torch.from_numpy(inside(self.domain, u.numpy(), tol)))
         both = torch.cat(found)
         return both[0] if one else both
 

@@ -47,10 +47,13 @@ class Part:
         matrix = torch.cat([self.matrix, -self.matrix[self.equal]])
         return Polytope.of(matrix, torch.cat([self.bound, -self.bound[self.equal]]))
 
-    def contains(self, y: Tensor, room: float) -> Tensor:
-        """Return whether outputs (batch, outputs) lie in the part; hyperplanes are `room` wide in parts of their terms."""
+    def contains(self, y: Tensor, room: float, terms: Tensor) -> Tensor:
+        """Return whether outputs (batch, outputs) lie in the part; hyperplanes are `room` wide in parts of their terms.
+
+        `terms` (batch, outputs) are the sizes of what outputs are sums of: an output of 0 may be the rounding of large ones.
+        """
         excess = y @ self.matrix.T - self.bound
-        near = room * (y.abs() @ self.matrix.abs().T + self.bound.abs())
+        near = room * (terms @ self.matrix.abs().T + self.bound.abs())
         held = torch.where(self.strict, excess < 0, excess <= near) & ~(self.equal & (excess < -near))
         return held.all(1)
 
@@ -172,10 +175,15 @@ class OutputSet(Result):
         flat = value.reshape(1, -1) if value.numel() == self.dim and value.ndim <= 1 else value.flatten(1)
         if flat.shape[-1] != self.dim:
             raise ShapeError(f"output: expected {self.dim} entries a sample; got {tuple(value.shape)}")
-        found = torch.zeros(len(flat), dtype=torch.bool)
-        for part in self.parts:
-            found |= part.contains(flat, room)
+        found = self.holds(flat, room, flat.abs())
         return found if value.ndim > 1 else found[0]
+
+    def holds(self, y: Tensor, room: float, terms: Tensor) -> Tensor:
+        """Return for outputs (batch, outputs) whether they lie in the set, hyperplanes being `room` of the terms wide."""
+        found = torch.zeros(len(y), dtype=torch.bool)
+        for part in self.parts:
+            found |= part.contains(y, room, terms)
+        return found
 
     def disjoint(self) -> OutputSet:
         """Return the same union, each part without those in front of it: cut along their rows, strict on that side.

@@ -15,7 +15,7 @@ from ._check import ArrayLike, array, as_tensor, finite, floating, whole
 from ._corners import corner_finder
 from ._progress import progress
 from ._room import Room, drawn, given, room_of
-from ._rounding import magnitudes
+from ._rounding import evaluated
 from ._types import Result, Tolerance
 from .compose import compose
 from .domain import Domain
@@ -255,12 +255,4 @@ def _result(net: Network, points: Tensor, y: Tensor, least: Tensor, steps: Tenso
 def _size(net: Network, u: Tensor, y: Tensor) -> float:
     """Return the size of the largest term of f - y, in the median over points (at most a thousand of them)."""
     x = u[:1000].reshape(-1, *net.input_shape)
-    with torch.no_grad():
-        values, sizes = {0: x}, {0: x.abs()}
-        for k, (node, rough) in enumerate(zip(net.nodes, magnitudes(net), strict=True), 1):
-            values[k] = node.step.apply(*(values[i] for i in node.inputs))
-            sizes[k] = values[k].abs() if rough is None else rough.apply(*(sizes[i] for i in node.inputs))
-            for i in net.expiring[k]:
-                for held in (values, sizes):
-                    held.pop(i)
-    return max(float(flat(sizes[len(net.nodes)], 1).amax(1).median()), float(y.abs().max()))
+    return max(float(flat(evaluated(net, x)[1], 1).amax(1).median()), float(y.abs().max()))
