@@ -33,12 +33,12 @@ from matplotlib import pyplot as plt
 from scipy.optimize import minimize
 
 import polylens
-from polylens import Box, OutputSet, WholeSpace, dense, forgotten_by_layer, null_space, preimage, zeros
+from polylens import Box, OutputSet, WholeSpace, dense, forgotten_by_layer, merge, null_space, preimage, zeros
 from polylens.plotting import style
 
 
 def fresh(seed):
-    """Return the layers (weight, bias) of a 2-8-8-8 chain."""
+    """Return the layers (weight, bias) of a fresh 2-8-8-8 chain."""
     random = torch.Generator().manual_seed(seed)
     layers = []
     for n, m in itertools.pairwise((2, 8, 8, 8)):
@@ -68,8 +68,18 @@ for piece in pieces:
     print(f"from {angles[0]:8.3f} to {angles[1]:8.3f} degrees   apex {piece.vertices.tolist()[0]}")
 
 # %% [markdown]
-# Some of them touch, others lie apart: two convex cones, together. That is no vector space. Multiples of a zero are zeros, but
-# not its negative, and the sum of two need not be one:
+# Some of them touch, others lie apart. Cut off by a square, they can be put together wherever a union is convex, and two sets
+# are left:
+
+# %%
+square = Box([-1.0, -1.0], [1.0, 1.0])
+within = preimage(chain, 0.0, square)
+print(merge(within).summary())
+for part in merge(within):
+    print("corners", part.vertices.round(4).tolist(), "from pieces", part.members)
+
+# %% [markdown]
+# That is no vector space. Multiples of a zero are zeros, but not its negative, and the sum of two need not be one:
 
 # %%
 left, right = (torch.tensor(pieces[k].rays.mean(0)) for k in (-3, -2))  # one on each side of the gap
@@ -92,7 +102,6 @@ print(f"of 100 seeds: {dimensions.count(0)} kernels are the point 0, {dimensions
 # the set that was computed above; they do not tell where it ends, or that there is no more of it.
 
 # %%
-square = Box([-1.0, -1.0], [1.0, 1.0])
 starts = 2 * torch.rand(300, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64) - 1
 
 
@@ -115,7 +124,6 @@ print(f"of {len(sampled)}, {int(kernel.contains(sampled).sum())} are in the kern
 print(found.summary())
 
 # %%
-within = preimage(chain, 0.0, square)
 with style():
     figure, axes = plt.subplots(1, 2, figsize=(11.5, 5.4), layout="constrained")
     within.plot(axes[0], points=sampled.clamp(-1, 1), label="Nelder-Mead")
