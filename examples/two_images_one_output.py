@@ -15,4 +15,3 @@ walk = fibre_walk(net, eight, towards=three, domain=(0.0, 1.0))  # every image o
 assert float(walk.drift.max()) < 1e-9
 
 saved(walk_figure(walk), lambda drawn: drawn.savefig(sys.argv[1], dpi=110))
-print(walk.summary())
