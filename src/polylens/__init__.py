@@ -17,6 +17,7 @@ from .facets import Facets, facets, reduced
 from .fibre import FibreWalk, fibre_walk
 from .linearise import affine_map, affine_maps, linearise
 from .merging import ConvexPart, Merged, merge
+from .nearby import NearbyPiece, NearbyPreimage, NearbyRegion, preimage_near
 from .network import Network, Node, patterns
 from .nullspace import Forgotten, NullSpace, forgotten_by_layer, null_space
 from .pattern import Frequencies, Patterns, UnitLayer
@@ -53,6 +54,9 @@ __all__ = [
     "GaussianNoise",
     "Likelihood",
     "Merged",
+    "NearbyPiece",
+    "NearbyPreimage",
+    "NearbyRegion",
     "NearestBoundary",
     "Network",
     "Node",
@@ -104,6 +108,7 @@ __all__ = [
     "parse_vnnlib",
     "patterns",
     "preimage",
+    "preimage_near",
     "read_vnnlib",
     "reduced",
     "region",
