@@ -47,7 +47,7 @@ def _(
         else:
             _line(result, ax, shown)
         if at is not None:
-            ax.plot(at[:, 0], at[:, 1], ".", color=INK, ms=3, label=label or "points", zorder=5)
+            ax.plot(at[:, 0], at[:, 1], ".", color=INK, ms=3, label=label or "_points", zorder=5)
         _words(result, ax)
     return ax
 
@@ -151,3 +151,5 @@ def _words(result: Preimage, ax: Axes) -> None:
         share = result.fraction if result.dimension == result.domain.dim else None
         title = count if share is None else f"{count}, {share:.2%} of the domain"
     ax.set_title(title)
+    if ax.get_legend_handles_labels()[1]:
+        ax.legend(loc="best")
