@@ -127,13 +127,15 @@ def _plane(result: Preimage, ax: Axes, window: Window) -> None:
 
 
 def _line(result: Preimage, ax: Axes, window: Window) -> None:
-    shades = _shades(result)
-    for p in result:
-        if p.dimension == 1:
-            ends = np.sort(_outline(p, window)[:, 0])
-            ax.axvspan(float(ends[0]), float(ends[1]), 0.25, 0.75, facecolor=shades[p.index], edgecolor="white", lw=0.6)
-        else:
-            ax.plot(p.vertices[:, 0], [0.5], "o", color=ORANGE, ms=7, mec="white")
+    from matplotlib.collections import PolyCollection
+
+    shades, pieces = _shades(result), [p for p in result if p.dimension == 1]
+    ends = np.array([np.sort(_outline(p, window)[:, 0]) for p in pieces]).reshape(-1, 2)
+    bars = np.stack([ends[:, [0, 1, 1, 0]], np.broadcast_to([0.25, 0.25, 0.75, 0.75], (len(ends), 4))], 2)
+    edge: Any = "white" if len(pieces) <= _EDGED else "face"
+    ax.add_collection(PolyCollection(list(bars), facecolors=[shades[p.index] for p in pieces], edgecolors=edge, linewidths=0.6))
+    dots = np.array([p.vertices[0, 0] for p in result if p.dimension == 0])
+    ax.plot(dots, np.full(len(dots), 0.5), "o", color=ORANGE, ms=7, mec="white")
     ax.set(xlim=window[0], ylim=(0.0, 1.0), xlabel="coordinate", yticks=[])
 
 
