@@ -17,11 +17,14 @@ from polylens import (
     Polytope,
     Segment,
     affine_map,
+    constant_along,
     count_regions,
     dense,
     facets,
+    forgotten_by_layer,
     load,
     nearest_boundary,
+    null_space,
     patterns,
     region,
     subdivide,
@@ -33,8 +36,10 @@ from polylens.errors import FileError, InputError, ShapeError
 from polylens.geometry import chebyshev_ball
 from polylens.region import Region
 from polylens.report import SECTIONS, Section, Subject, Table, examine, write_report
+from polylens.report.fibres import aims, pairs
+from polylens.report.forgotten import forgotten
 from polylens.report.regions import _across, _Box, regions
-from polylens.report.section import number, plain
+from polylens.report.section import number, plain, rounded
 from polylens.report.singular import singular_values
 from polylens.report.slices import _line, _slice, slices
 
@@ -102,7 +107,8 @@ def test_the_page_is_whole_and_refers_to_nothing_outside(folder: Path) -> None:
 def test_each_figure_is_there_as_png_and_svg(folder: Path) -> None:
     names = {p.stem for p in (folder / "figures").iterdir()}
     regions = {"region_sizes", "across", "slice", "segment"}
-    assert names == {"units", "frequencies", "classifiers", "misclassified", "singular_values"} | regions
+    lost = {"forgotten", "forgotten_layers", "fibres"}
+    assert names == {"units", "frequencies", "classifiers", "misclassified", "singular_values"} | regions | lost
     for name in names:
         assert (folder / "figures" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
         assert "</svg>" in (folder / "figures" / f"{name}.svg").read_text()
@@ -286,6 +292,107 @@ def test_a_plane_of_too_many_regions_is_cut_in_a_window_and_the_page_says_so(mon
     assert found.window.volume == pytest.approx(found.fraction**2 * plane.volume)
 
 
+def test_what_is_forgotten_is_what_the_api_says(folder: Path, net: Network, data: Data) -> None:
+    found = json.loads((folder / "report.json").read_text())["sections"]["forgotten"]
+    shown = [row["index"] for row in found["examples"]]
+    spaces = null_space(net, data.inputs[shown].double())
+    assert [row["nullity"] for row in found["examples"]] == spaces.nullity.tolist()
+    assert found["layers"] == forgotten_by_layer(net, data.inputs[shown].double()).to_dict()
+    for k, row in enumerate(found["examples"]):
+        x, aim = data.inputs[[row["index"], row["towards"]]].double()
+        way = spaces[k].project(aim - x)
+        constant = constant_along(net, x, way / way.norm())
+        assert row["constant"]["above"]["t"] == pytest.approx(constant.t_max)
+        assert row["constant"]["below"]["t"] == pytest.approx(constant.t_min)
+        assert 0 <= row["share_seen"] <= 1
+
+
+def test_the_pairs_of_the_report_have_equal_outputs(net: Network, data: Data) -> None:
+    subject = examine(net, data)
+    shown = [e.index for e in subject.examples[:6]]
+    found = pairs(subject, aims(subject, shown))
+    assert len(found) == 3
+    for pair in found:
+        assert int(subject.chosen[pair.number]) != int(subject.chosen[pair.aim])
+        assert torch.equal(pair.walk.start, data.inputs[pair.number].double())
+        y = net.double()(pair.walk.path[[0, -1]])
+        row = pair.row(subject)
+        assert float((y[1] - y[0]).abs().max()) == pytest.approx(row["largest_difference"], abs=1e-13)
+        assert row["largest_difference"] <= 1e-9
+        assert row["to_target"] < row["from_target"]
+        assert float(pair.walk.end.min()) >= float(data.inputs.min()) - 1e-9
+        assert float(pair.walk.end.max()) <= float(data.inputs.max()) + 1e-9
+
+
+def test_inputs_on_boundaries_are_moved_off_them_before_a_walk() -> None:
+    net = dense([(rand(12, 16), None), (rand(3, 12), None)])  # without biases all boundaries meet in 0
+    data = Data(torch.cat([torch.zeros(1, 16), rand(9, 16)]), None, "d")
+    first, *others = pairs(examine(net, data), {0: 1, 1: 2})
+    assert 0 < first.moved < 0.1
+    assert [pair.moved for pair in others] == [0.0]
+    assert first.row(examine(net, data))["largest_difference"] <= 1e-12
+
+
+def test_preimages_of_classes_fill_the_range_of_inputs_with_few_entries() -> None:
+    RANDOM.manual_seed(5)
+    for size in (1, 2, 3):
+        net = dense([(rand(9, size), rand(9)), (rand(3, 9), rand(3))])
+        section = forgotten(examine(net, Data(rand(50, size), None, "d")))
+        assert sum(row["fraction"] for row in section.data["preimages"]) == pytest.approx(1.0)
+        assert all(row["complete"] for row in section.data["preimages"])
+        assert "preimages" in [figure.name for figure in section.figures]
+        assert not {"forgotten", "fibres"} & {figure.name for figure in section.figures}
+        assert ("held at its median" in " ".join(section.paragraphs)) == (size == 3)
+
+
+def test_a_network_of_one_output_shows_the_inputs_of_some_values() -> None:
+    RANDOM.manual_seed(6)
+    net = dense([(rand(9, 2), rand(9)), (rand(1, 9), rand(1))])
+    section = forgotten(examine(net, Data(rand(50, 2), None, "d")))
+    assert [row["dimension"] for row in section.data["preimages"]] == [1, 1, 1]
+    assert "does not tell inputs apart" in " ".join(section.paragraphs)
+    assert section.data["walks"]
+
+
+def test_smooth_networks_forget_to_first_order_and_the_rest_is_left_out_in_words() -> None:
+    net = dense([(rand(20, 64), rand(20)), (rand(4, 20), rand(4))], "tanh")
+    section = forgotten(examine(net, Data(rand(20, 64), None, "d")))
+    words = " ".join(section.paragraphs)
+    assert "to first order" in words
+    assert "is left out: the network is smooth (tanh)" in words
+    assert {row["nullity"] for row in section.data["examples"]} == {60}
+    assert (section.data["walks"], section.data["preimages"]) == ([], [])
+    assert {"forgotten", "forgotten_layers"} == {figure.name for figure in section.figures}
+
+
+def test_networks_that_jump_or_forget_nothing_or_all_are_survived() -> None:
+    jumps = load(
+        torch.nn.Sequential(torch.nn.Linear(12, 9), torch.nn.Threshold(0.1, -1.0), torch.nn.Linear(9, 2)).eval(),
+        torch.zeros(1, 12),
+    )
+    flat = dense([(torch.zeros(3, 12), torch.tensor([1.0, 2.0, 0.5]))])
+    square = dense([(rand(12, 12), None)])
+    data = Data(rand(20, 12), None, "d")
+    for net in (jumps, flat, square):
+        section = forgotten(examine(net, data))
+        assert section.data["examples"]
+        assert json.dumps(plain(section.data), allow_nan=False)
+    assert "Nothing is forgotten" in " ".join(section.paragraphs)
+    still = forgotten(examine(jumps, Data(torch.zeros(5, 12), None, "d")))
+    assert still.data["walks"] == []
+
+
+def test_null_spaces_that_take_too_long_are_left_out_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = dense([(rand(40, 64), rand(40)), (rand(4, 40), rand(4))])
+    subject = examine(net, Data(rand(20, 64), None, "d"))
+    monkeypatch.setattr("polylens.report.forgotten._MOST_WORK", 10_000)
+    section = forgotten(subject)
+    assert section.data["layers"] is None
+    assert "take too long here" in " ".join(section.paragraphs)
+    monkeypatch.setattr("polylens.report.forgotten._MOST_WORK", 1_000)
+    assert "too many for this page" in forgotten(subject).paragraphs[0]
+
+
 def test_slices_need_points_that_differ_and_networks_with_regions() -> None:
     line = torch.arange(5.0)[:, None] * torch.ones(5, 3)
     net = dense([(rand(6, 3), rand(6)), (rand(2, 6), None)])
@@ -346,6 +453,14 @@ def test_cells_read_well(value: object, text: str) -> None:
     assert number(value) == text  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [(1.04e-14, 1, "1e−14"), (-0.98765, 2, "−0.99"), (9.99e-4, 1, "0.001"), (0.0, 1, "0"), (123456.0, 3, "123,000")],
+)
+def test_numbers_are_rounded_to_few_digits(value: float, digits: int, text: str) -> None:
+    assert rounded(value, digits) == text
+
+
 def test_json_holds_no_infinite_numbers() -> None:
     assert plain({"a": [float("nan"), float("inf"), 1.0], 2: (1,)}) == {"a": [None, None, 1.0], "2": [1]}
 
@@ -353,6 +468,8 @@ def test_json_holds_no_infinite_numbers() -> None:
 def test_columns_of_numbers_are_aligned_right_but_never_the_first() -> None:
     table = Table("t", ("name", "share", "shape"), (("9", "3.4%", "8 × 8"), ("11", "–", "100")))
     assert table.aligned_right == (False, True, False)
+    signed = Table("t", ("name", "from", "to", "why"), (("a", "−∞", "1.2e−5", "#3"), ("b", "−3,072.5", "∞", "4")))
+    assert signed.aligned_right == (False, True, True, False)
 
 
 def interrupted(target: Path) -> None:

@@ -47,7 +47,7 @@ def forgotten(subject: Subject) -> Section:
     layers = _layers(subject, shown)
     walks = pairs(subject, {i: aim for i, aim in towards.items() if _nullity(looks, i)}) if _is_exact(subject) else []
     places = preimages(subject)
-    words = (_lead(subject), _measured(looks, layers), _far(subject, looks), _walked(subject, looks, walks), _over(places))
+    words = (_lead(subject), _measured(looks, layers), _far(subject, looks), _walked(subject, walks), _over(places))
     rows = [pair.row(subject) for pair in walks]
     return Section(
         _NAME,
@@ -129,6 +129,8 @@ def _lead(subject: Subject) -> str:
 
 def _measured(looks: list[_Look], layers: Forgotten | None) -> str:
     inputs, lost = looks[0].space.inputs, _span([int(k.space.nullity) for k in looks])
+    if not any(int(look.space.nullity) for look in looks):
+        return "Nothing is forgotten: around each of these inputs the output changes along every direction."
     text = f"Of the {inputs:,} dimensions of an input {lost} are forgotten at these inputs."
     if layers is None:
         return (
@@ -167,12 +169,9 @@ def _far(subject: Subject, looks: list[_Look]) -> str:
     )
 
 
-def _walked(subject: Subject, looks: list[_Look], walks: list[Pair]) -> str:
-    if not _is_exact(subject):
-        return ""
+def _walked(subject: Subject, walks: list[Pair]) -> str:
     if not walks:
-        some = any(int(look.space.nullity) for look in looks)
-        return "" if some else "Nothing is forgotten: around each of these inputs the output changes along every direction."
+        return ""
     low, high = data_range(subject)
     rows = [pair.row(subject) for pair in walks]
     other = "an input of another class" if subject.outputs.shape[1] > 1 else "another input"

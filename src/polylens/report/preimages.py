@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MOST_INPUTS, _MOST_TARGETS = 3, 10
-_SECONDS, _PIECES = 8.0, 4_000  # spent on all targets together, and pieces of one that are drawn
+_SECONDS, _PIECES = 5.0, 4_000  # spent on all targets together, and pieces of one at which to stop, give or take a chunk
 _POINTS = 300  # inputs drawn on top
 _LEVELS = (0.1, 0.5, 0.9)  # of the outputs over the data, where there is one output and no class
 
@@ -63,10 +63,12 @@ def preimages(subject: Subject) -> list[Found]:
         return []
     chosen = _targets(subject)
     effort: dict[str, Any] = {"limit": _PIECES, "time_limit": _SECONDS / len(chosen)}
-    found = []
+    found = list[Found]()
     for name, target, mask in chosen:
         points = inputs[mask][:_POINTS].reshape(-1, *net.input_shape) if len(low) < _MOST_INPUTS and bool(mask.any()) else None
         found.append(Found(name, preimage(net, target, box, **effort), points))
+        if not found[-1].preimage.complete:
+            break  # the others would take as long
     return found
 
 
@@ -91,7 +93,7 @@ def in_words(found: list[Found]) -> str:
     if not several:
         text += " On each of these sets the network does not tell inputs apart."
     late = [f.name for f in found if not f.preimage.complete]
-    return text + (f" For {', '.join(late)} there are more pieces than this page has time for." if late else "")
+    return text + (f" For {late[0]} there are more pieces than this page has time for; others were left out." if late else "")
 
 
 def preimage_drawing(found: list[Found]) -> Drawing:

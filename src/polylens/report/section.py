@@ -74,7 +74,7 @@ def number(value: Cell) -> str:
     elif value and not 1e-3 <= abs(value) < 1e6:
         text = f"{value:.2e}"
     else:
-        text = f"{value:,.4g}"
+        text = f"{value:,.4g}" if abs(value) < 1e4 else f"{float(f'{value:.4g}'):,.0f}"
     return _tidy(text)
 
 
