@@ -20,6 +20,7 @@ from .merging import ConvexPart, Merged, merge
 from .nearby import NearbyPiece, NearbyPreimage, NearbyRegion, preimage_near
 from .network import Network, Node, patterns
 from .nullspace import Forgotten, NullSpace, forgotten_by_layer, null_space
+from .omnidirectional import Omnidirectional, UniqueSolution, is_omnidirectional, unique_solution
 from .pattern import Frequencies, Patterns, UnitLayer
 from .polytope import Polytope
 from .preimage import Piece, Preimage, preimage
@@ -61,6 +62,7 @@ __all__ = [
     "Network",
     "Node",
     "NullSpace",
+    "Omnidirectional",
     "OutputSet",
     "Patterns",
     "Piece",
@@ -78,6 +80,7 @@ __all__ = [
     "Softmax",
     "Store",
     "Tie",
+    "UniqueSolution",
     "UnitLayer",
     "Verdict",
     "WholeSpace",
@@ -94,6 +97,7 @@ __all__ = [
     "fibre_walk",
     "first_boundary",
     "forgotten_by_layer",
+    "is_omnidirectional",
     "iter_cells",
     "linearise",
     "load",
@@ -114,6 +118,7 @@ __all__ = [
     "region",
     "second_order",
     "subdivide",
+    "unique_solution",
     "verify",
     "zeros",
 ]
