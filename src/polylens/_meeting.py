@@ -77,6 +77,15 @@ def tight(p: Polytope, x: Tensor) -> Tensor:
     return p.matrix.any(1) & (p.slack(x) <= ALIKE * (p.bound.abs() + p.matrix.abs() @ x.abs()))
 
 
+def limits(box: Polytope) -> tuple[Tensor, Tensor]:
+    """Return the least and greatest coordinates (dim,) that rows with one nonzero entry leave, infinite where none."""
+    column = box.matrix.abs().argmax(1)
+    entry = box.matrix.gather(1, column[:, None])[:, 0]
+    at, none = box.bound / entry, torch.full((box.dim,), torch.inf, dtype=torch.float64)
+    low = (-none).scatter_reduce(0, column[entry < 0], at[entry < 0], "amax")
+    return low, none.scatter_reduce(0, column[entry > 0], at[entry > 0], "amin")
+
+
 def way_across(walls: Tensor, across: Tensor, sides: Tensor) -> Tensor | None:
     """Return a direction that leads across some of the walls that meet in a point, and inside of all others and of all sides.
 
@@ -84,21 +93,17 @@ def way_across(walls: Tensor, across: Tensor, sides: Tensor) -> Tensor | None:
     hyperplanes are crossed too. None where there is no such direction, or where least squares do not find it. Sides whose
     opposites hold as well are not left.
     """
-    walls, sides = (v / torch.linalg.vector_norm(v, dim=1, keepdim=True) for v in (walls, sides))
+    axis = (sides != 0).sum(1) == 1
+    walls, rest = (v / torch.linalg.vector_norm(v, dim=1, keepdim=True) for v in (walls, sides[~axis]))
+    way = -sides[axis].sign().sum(0)  # inwards along each axis, 0 between two sides
+    bound = sides[axis].any(0)
     same = (walls[:, None] - walls[across][None]).abs().amax(-1) <= ALIKE
-    opposite = (sides @ sides.T <= ALIKE - 1).any(1)
+    opposite = (rest @ rest.T <= ALIKE - 1).any(1)
     wanted = torch.cat([torch.where(same.any(1), 1.0, -1.0), torch.where(opposite, 0.0, -1.0)]).double()
-    rows = torch.cat([walls, sides])
-    axis = (rows != 0).sum(1) == 1
-    axis[: len(walls)] = False
-    way = rows.new_zeros(rows.shape[1])
-    column = rows[axis].abs().argmax(1)
-    way[column] = wanted[axis] * rows[axis].gather(1, column[:, None])[:, 0]
-    free, rows, wanted = torch.ones_like(way, dtype=torch.bool), rows[~axis], wanted[~axis]
-    free[column] = False
-    rest = wanted - rows @ way
-    if bool(free.any()):
-        way[free] = torch.linalg.lstsq(rows[:, free], rest[:, None], driver="gelsd").solution[:, 0]
+    rows = torch.cat([walls, rest])
+    if not bool(bound.all()):
+        left = wanted - rows @ way
+        way[~bound] = torch.linalg.lstsq(rows[:, ~bound], left[:, None], driver="gelsd").solution[:, 0]
     way = way / torch.linalg.vector_norm(way).clamp(min=torch.finfo(torch.float64).tiny)
     speed = rows @ way
     fits = torch.where(wanted == 0, speed.abs() <= ALIKE, speed * wanted > ALIKE)

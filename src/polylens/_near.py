@@ -13,7 +13,7 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
-from ._meeting import ALIKE, Inmost, Meeting, inmost, least_violation, tight, way_across
+from ._meeting import ALIKE, Inmost, Meeting, inmost, least_violation, limits, tight, way_across
 from ._rounding import flat_sizes, magnitudes, term_sizes
 from ._types import Tolerance
 from .errors import GeometryError
@@ -88,6 +88,11 @@ def jumps(net: Network) -> bool:
         if bool(((above - below).abs() > ALIKE * (above.abs() + below.abs() + gate.breakpoints.abs())).any()):
             return True
     return False
+
+
+_STEPS = 64  # points along a way at which the network is evaluated at once
+_DESCENTS = 64  # ways that a descent takes at most
+_GAIN = 1e-4  # the part by which a way lowers the violation, if another one is to follow
 
 
 @final
@@ -166,6 +171,8 @@ class Search:
                 self._piece(i, of.polytope, part, rows, m, walls)
             else:
                 self._towards(of.polytope, m, walls)
+                for start in (m.point, x) if len(self.looks) == 1 else (m.point,):
+                    self._leap(part, start, m.violation)
 
     def _meeting(self, hard: Polytope, soft: Polytope, x: Tensor) -> Meeting:
         """Return how a region meets a part; where the least violation proves nothing, the deepest point may."""
@@ -232,6 +239,64 @@ class Search:
             way = way_across(hard.matrix[rows], across, sides)
             if way is not None:
                 self._push(m.violation, m.point, way)
+
+    def _leap(self, part: Part, start: Tensor, bar: float) -> None:
+        """Queue the region where a descent of the network's own violation comes to rest, if that is below a bar.
+
+        Along the steepest way, the network is evaluated at steps of all sizes; where the length of all rows' violations
+        falls no more, the largest one may.
+        """
+        x, order = start, 2.0
+        for _ in range(_DESCENTS):
+            way = self._downhill(part, x, order)
+            length = float(torch.linalg.vector_norm(way))
+            if not length:
+                break
+            reach = (float(torch.linalg.vector_norm(x)) + 1.0) / length
+            steps = reach * torch.logspace(-24, 4, _STEPS, base=2.0, dtype=torch.float64)
+            points = self._path(torch.cat([x[None], x + steps[:, None] * way]))
+            missed = torch.linalg.vector_norm(self._excess(part, points), order, dim=1)
+            best = int(missed.argmin())  # the first of those that meet the target
+            if not float(missed[best]) < float(missed[0]) * (1 - _GAIN):
+                if order > 2:
+                    break
+                order = math.inf
+                continue
+            x = points[best]
+            if not float(missed[best]):
+                break
+        violation = float(self._excess(part, x[None]).amax())
+        if violation < bar:
+            self._push(violation, x, start - x)
+
+    def _downhill(self, part: Part, x: Tensor, order: float) -> Tensor:
+        """Return the direction (dim,) in which the violation falls most, without what leaves a box."""
+        with torch.enable_grad():
+            point = x.clone().requires_grad_()
+            missed = torch.linalg.vector_norm(self._excess(part, point[None]), order)
+            (pull,) = torch.autograd.grad(missed, point)
+        if self.domain is None:
+            return -pull
+        low, high = self._sides(self.domain)
+        return torch.where(((pull > 0) & (x <= low)) | ((pull < 0) & (x >= high)), 0.0, -pull)
+
+    def _path(self, points: Tensor) -> Tensor:
+        """Return points (steps, dim) held within the sides of a box; those beyond other sides are the first one instead."""
+        if self.domain is None:
+            return points
+        held = points.clamp(*self._sides(self.domain))
+        others = self.domain.select((self.domain.matrix != 0).sum(1) != 1)
+        return torch.where((others.slack(held) >= 0).all(1, keepdim=True), held, points[0])
+
+    def _excess(self, part: Part, points: Tensor) -> Tensor:
+        """Return by how much the network, evaluated at points (batch, dim), violates each row of a part of the target."""
+        y = self.net(points.reshape(-1, *self.net.input_shape).to(self.net.device)).flatten(1).cpu()
+        rows = part.polytope
+        return (y @ rows.matrix.T - rows.bound).clamp(min=0)
+
+    @staticmethod
+    def _sides(domain: Polytope) -> tuple[Tensor, Tensor]:
+        return limits(domain.select((domain.matrix != 0).sum(1) == 1))
 
     def _following(self) -> tuple[Patterns, Tensor] | None:
         """Return the next region that was not looked at, or None, with the reason unless there is none left."""
