@@ -23,6 +23,7 @@ _SHOWN = 6  # examples looked at closely
 _WORK = 30_000_000_000  # multiplications spent on ranks of all layers: some seconds
 _MOST_WORK, _MOST_ENTRIES = 100_000_000_000, 60_000_000  # and what is too much, or too large, for a single input
 _BARRED = 30  # layers with a bar each
+_ENDS = {"bends": "time", "domain": "range of the data", "maximum": "no way nearer", "reached": "there", "point": "no way"}
 
 
 class _Look(NamedTuple):
@@ -230,11 +231,10 @@ def _parts(looks: list[_Look]) -> Drawing:
     """Return inputs as the sum of what is seen and what is forgotten of them."""
     rows: list[tuple[str, list[Panel | None]]] = [("input", []), ("seen", []), ("forgotten", [])]
     for look in looks:
-        x = look.space.point
-        lost = look.space.project(x)
+        x, lost = look.space.point.cpu(), look.space.project(look.space.point).cpu()
         rows[0][1].append(Panel(f"#{look.number}", x, signed=False))
-        rows[1][1].append(Panel(f"{int(look.space.rank)} dimensions", x - lost, signed=True))
-        rows[2][1].append(Panel(f"{int(look.space.nullity)} dimensions", lost, signed=False))
+        rows[1][1].append(Panel(f"{int(look.space.rank):,} dimensions", x - lost, signed=True))
+        rows[2][1].append(Panel(f"{int(look.space.nullity):,} dimensions", lost, signed=False))
     caption = (
         "Inputs, the part of them in the directions that the network sees there, and the rest: the input is the sum of the two."
         " The local map gives the same outputs for the seen part alone as for the input; where the third row looks like the"
@@ -344,22 +344,26 @@ def _walk_table(rows: list[dict[str, Any]]) -> Table:
             r["crossings"],
             r["largest_difference"],
             r["largest_output"],
-            r["reason"],
+            _ENDS.get(r["reason"], r["reason"]),
         )
         for r in rows
     )
     columns = (
         "input",
         "towards",
-        "distance to it before",
+        "from it before",
         "after",
-        "way from the input",
+        "from the input",
         "regions entered",
-        "largest difference of outputs",
+        "outputs differ by",
         "largest output",
         "ended by",
     )
-    return Table("Walks through inputs with the same output", columns, shown)
+    return Table(
+        "Walks through inputs with the same output, and the distances from the input that they went towards and from their own",
+        columns,
+        shown,
+    )
 
 
 def _place_table(places: list[Found]) -> Table:
