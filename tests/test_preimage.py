@@ -865,3 +865,35 @@ def test_a_network_whose_samples_have_an_output_without_axes_has_preimages() -> 
 
     net = load(Largest().double().eval(), torch.zeros(1, 1, dtype=torch.float64))
     preimage(net, OutputSet.box([0.25], [0.75]), Box([-2.0], [2.0]))
+
+
+def on_pictures(gate: torch.nn.Module, pool: torch.nn.Module, features: int) -> Network:
+    """Return a convolutional network of three classes on pictures of 4 x 4 pixels."""
+    generator = torch.Generator().manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3, padding=1), gate, pool, torch.nn.Flatten(), torch.nn.Linear(features, 3))
+    for parameter in net.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator) / 2
+    return load(net.double().eval(), torch.zeros(1, 1, 4, 4, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("pool", [torch.nn.Identity(), torch.nn.MaxPool2d(2)], ids=["no pool", "pool"])
+@pytest.mark.parametrize(
+    "gate", [torch.nn.ReLU(), torch.nn.Hardtanh(), torch.nn.PReLU(2), torch.nn.Hardshrink(0.5)], ids=lambda g: type(g).__name__
+)
+def test_classes_of_pictures_fill_a_plane_of_them(gate: torch.nn.Module, pool: torch.nn.Module) -> None:
+    net = on_pictures(gate, pool, 32 if isinstance(pool, torch.nn.Identity) else 8)
+    generator = torch.Generator().manual_seed(1)
+    centre, first, second = (2 * torch.randn(1, 4, 4, generator=generator, dtype=torch.float64) for _ in range(3))
+    plane = Plane(centre, first, second)
+    found = [preimage(net, Argmax(k), plane) for k in range(3)]
+    assert math.isclose(sum(f.volume for f in found), plane.volume, rel_tol=1e-9)
+    for k, of in enumerate(found):
+        if not of.is_empty:
+            assert (net(of.sample(200)).argmax(1) == k).all()
+
+
+def test_a_dead_unit_of_large_weights_makes_no_output_uncertain() -> None:
+    net = dense([([[1.0], [1e6]], [1.0, -1e8]), ([[1.0, 1e6]], [0.0])])  # x + 1 on [0, 1]
+    found = preimage(net, 1.5, Box([0.0], [1.0]))
+    assert [p.vertices.tolist() for p in found] == [[[0.5]]]
+    assert math.isclose(preimage(net, OutputSet.box([1.9], [3.0]), Box([0.0], [1.0])).volume, 0.1, rel_tol=1e-9)

@@ -18,13 +18,13 @@ from torch import Tensor
 
 from . import _cut, _frames
 from ._cut_max import Windows
-from ._stages import Gains, Stage, Values, advance, gains, gated, jumps, padded, stages, words_of
+from ._stages import Gains, Stage, Values, advance, gains, gated, jumps, padded, stages, stretched, words_of
 from ._types import Tolerance
 from ._workspace import Cut, Sweep, Tally, Workspace
 from .cells import Cells
 from .domain import Domain
 from .errors import ShapeError
-from .gates import Choice, Gate, MaxGate
+from .gates import Choice, Gate, MaxGate, spread
 from .germ import exact
 from .network import Network
 from .pattern import UnitLayer
@@ -218,7 +218,7 @@ class Engine:
         job = Sweep(*own, counting=counted, reserved=self.sides)
         counted_before = self.record.tally.count
         for done in self._workspace(level, chunk, words).sweep(job, self.record.tally):
-            child = self._next(stage, found, chunk, done, final_level)
+            child = self._next(stage, planes, found, chunk, done, final_level)
             self._note(level, child)
             yield child
         self.record.inner[level] += self.record.tally.count - counted_before if counted else 0
@@ -301,14 +301,16 @@ class Engine:
         ), count * width // 64
 
     @torch.no_grad()
-    def _next(self, stage: Stage, found: Gains, chunk: Chunk, done: Cut, final_level: bool) -> Chunk:
+    def _next(
+        self, stage: Stage, planes: _cut.Planes | Windows, found: Gains, chunk: Chunk, done: Cut, final_level: bool
+    ) -> Chunk:
         """Return finished cells with what the following gates need at their vertices."""
         step = cast(Choice, self.network.nodes[stage.value - 1].step)
         words = _planes_of(step, done.words, self.network.shape_of(stage.value))
         cells, points, weight = _copied(done.cells), done.rows[-1].copy(), done.weight.copy()
         unit = self.tolerance.relative
         error = unit * np.maximum(done.magnitude, weight) + done.error
-        chunk = Chunk(cells, np.concatenate([chunk.words[done.parent], words], 1), points, weight, error, {}, found.profile)
+        chunk = Chunk(cells, np.concatenate([chunk.words[done.parent], words], 1), points, weight, error, {})
         if final_level:
             return chunk
         rows = {v: r for v, r in done.rows.items() if v >= 0}
@@ -317,9 +319,20 @@ class Engine:
             rows = _unshared(chunk, rows)
             pieces = self._pieces(stage, words, np.diff(cells.start))
         z = self._tensor(stage.source, rows[stage.source])
-        image = gated(step, z, self._weight(chunk.weight), pieces).reshape(len(z), -1).cpu().numpy()
+        homogeneous = self._weight(chunk.weight)
+        image = gated(step, z, homogeneous, pieces).reshape(len(z), -1).cpu().numpy()
         chunk.carried = {v: image if v == stage.value else rows[v] for v in stage.after}
+        passed = stretched(step, found.profile[stage.source], z, homogeneous, self._near(stage, planes))
+        chunk.profile = {v: passed if v == stage.value else found.profile[v] for v in stage.after}
         return chunk
+
+    def _near(self, stage: Stage, planes: _cut.Planes | Windows) -> Tensor | None:
+        """Return within what of its breakpoints (breakpoints, *shape) a gate's input may be on either side of them."""
+        if isinstance(planes, Windows):
+            return None
+        shape, count = self.network.shape_of(stage.source), len(planes.at)
+        near = planes.ceiling.reshape(count, -1)[:, : math.prod(shape)].reshape(count, *shape)
+        return torch.from_numpy(np.ascontiguousarray(near)).to(self.network.device)
 
     def _pieces(self, stage: Stage, words: Array, repeats: Array) -> Tensor:
         """Return the pieces of a gate at every incidence."""
@@ -350,7 +363,7 @@ def _wide(values: Array, width: int) -> Array:
 def _breakpoints(gate: Gate, shape: tuple[int, ...]) -> tuple[Array, Array]:
     """Return a gate's breakpoints (k, padded units) and the sign by which its hyperplanes are turned."""
     count, units = len(gate.breakpoints), int(np.prod(shape))
-    at = padded(gate.breakpoints.expand(count, *shape).reshape(count, units), 64 * words_of(units))
+    at = padded(spread(gate.breakpoints, shape).reshape(count, units), 64 * words_of(units))
     return at, np.array([-1.0 if k in gate.inclusive else 1.0 for k in range(count)])
 
 

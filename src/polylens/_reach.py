@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ._rounding import magnitudes
-from .gates import Gate, MaxGate
+from .gates import Gate, MaxGate, spread
 from .network import Network
 from .steps import Affine
 
@@ -176,7 +176,7 @@ def _ends(gate: Gate, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     out = []
     for x in (low, high):
         piece = sum(((x > b).long() for b in gate.breakpoints), torch.zeros_like(x, dtype=torch.long))
-        slope, intercept = (t.expand(len(t), *x.shape[1:]).gather(0, piece) for t in plain)
+        slope, intercept = (spread(t, tuple(x.shape[1:])).gather(0, piece) for t in plain)
         out.append(slope * x + intercept)
     return out[0], out[1]
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .gates import Choice, Gate, MaxGate
+from .gates import Choice, Gate, MaxGate, spread
 from .network import Network
 from .steps import Affine, Fixed
 
@@ -43,7 +43,7 @@ class Gains(NamedTuple):
 
     Of units (units,): `magnitude` is |L| times the entries' scales, `constant` is |c|, `inherited` the length of L's rows
     in units of the entries' errors. `profile` says how large the error of each entry is in parts of one number a vertex, by
-    value behind the gate.
+    value in front of the gate.
     """
 
     magnitude: Tensor
@@ -83,17 +83,29 @@ def gains(net: Network, stage: Stage, scales: Values, profile: Values) -> Gains:
     inherited = {v: t.sqrt() for v, t in _through(net, errors, stage.squared, stage.before, constants=False).items()}
     # An entry's own rounding is a part of its terms; what it inherits can be more than that where the terms cancel.
     sizes = {v: torch.maximum(linear[v] + stage.constant[v], inherited[v]) for v in stage.before}
-    step = cast(Choice, net.nodes[stage.value - 1].step)
-    behind = {v: sizes[v] for v in stage.after if v != stage.value} | {stage.value: _stretched(step, sizes[stage.source])}
     magnitude, constant = linear[stage.source].reshape(-1), stage.constant[stage.source].reshape(-1)
-    return Gains(magnitude, constant, inherited[stage.source].reshape(-1), behind)
+    return Gains(magnitude, constant, inherited[stage.source].reshape(-1), sizes)
 
 
-def _stretched(step: Choice, error: Tensor) -> Tensor:
-    """Return how large an error of a gate's input can be in its output."""
+def stretched(step: Choice, error: Tensor, z: Tensor, weight: Tensor | None, near: Tensor | None) -> Tensor:
+    """Return how large errors (1, *shape) of a gate's input can be in its output, where its input is z at the vertices.
+
+    Only pieces that some vertex is on, or within `near` (breakpoints, *shape) of, count: a dead unit passes nothing on.
+    """
     if isinstance(step, MaxGate):
         return step.apply(error) if step.largest else -step.apply(-error)
-    return (cast(Gate, step).slopes.abs().amax(0) * error).expand(1, *error.shape[1:])
+    gate, shape = cast(Gate, step), tuple(z.shape[1:])
+    slopes, at = spread(gate.slopes, shape).abs(), spread(gate.breakpoints, shape)
+    above = [z - (b if weight is None else b * weight.reshape(-1, *(1,) * len(shape))) for b in at]
+    steepest = torch.zeros(shape, dtype=z.dtype, device=z.device)
+    for p in range(gate.num_pieces):
+        met = torch.ones(shape, dtype=torch.bool, device=z.device)
+        if p:
+            met &= above[p - 1].amax(0) > -cast(Tensor, near)[p - 1]
+        if p < len(above):
+            met &= above[p].amin(0) < cast(Tensor, near)[p]
+        steepest = torch.where(met, torch.maximum(steepest, slopes[p]), steepest)
+    return steepest * error
 
 
 def _way(net: Network, carried: tuple[int, ...], last: int) -> list[int]:
@@ -143,7 +155,7 @@ def gated(step: Choice, z: Tensor, weight: Tensor | None, pieces: Tensor | None 
     if pieces is None:
         pieces = sum(((z > b * w).long() for b in gate.breakpoints), torch.zeros_like(z, dtype=torch.long))
     shape = z.shape[1:]
-    slopes, intercepts = (t.expand(len(t), *shape).gather(0, pieces) for t in (gate.slopes, gate.intercepts))
+    slopes, intercepts = (spread(t, tuple(shape)).gather(0, pieces) for t in (gate.slopes, gate.intercepts))
     return slopes * z + intercepts * w
 
 

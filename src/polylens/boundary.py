@@ -19,7 +19,7 @@ from ._progress import progress
 from ._rounding import flat_sizes, magnitudes, of_walls, term_sizes
 from ._types import Result, Tolerance
 from .errors import InputError
-from .gates import Choice, Gate, Walls
+from .gates import Choice, Gate, Walls, spread
 from .germ import Germ, exact, fixed_at, one_point, towards, walls_of
 from .local import maps
 from .network import Network, Node
@@ -236,7 +236,7 @@ def _nearest_breakpoint(step: Gate, shape: tuple[int, ...], pieces: Tensor, z: T
         none = pieces.new_full((count,), -1)
         return z.new_full((count,), math.inf), none, none, z.new_zeros(count, weight.shape[-1])
     norms = torch.linalg.vector_norm(weight, dim=-1).expand(z.shape)
-    limits = step.breakpoints.expand(len(step.breakpoints), *shape).reshape(len(step.breakpoints), 1, -1)
+    limits = spread(step.breakpoints, shape).reshape(len(step.breakpoints), 1, -1)
     gaps = torch.where(norms > room, (z - limits).abs() / norms, math.inf)
     gap, at = gaps.permute(1, 0, 2).flatten(1).min(1)
     limit, unit, points = at // units, at % units, torch.arange(count, device=at.device)

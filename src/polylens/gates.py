@@ -74,6 +74,12 @@ class Choice(Step):
         """
 
 
+def spread(values: Tensor, shape: Shape) -> Tensor:
+    """Return parameters (k, *axes that broadcast) of a gate for every unit of a sample: (k, *shape)."""
+    missing = (1,) * (len(shape) + 1 - values.ndim)
+    return values.reshape(len(values), *missing, *values.shape[1:]).expand(len(values), *shape)
+
+
 @final
 @dataclass(frozen=True, eq=False, slots=True)
 class Diagonal(LinearAt):
@@ -137,7 +143,7 @@ class Gate(Choice):
 
     def walls(self, pieces: Tensor, shape: Shape) -> Walls:
         piece = flat(pieces.long(), 0).reshape(-1)
-        limits = self.breakpoints.expand(len(self.breakpoints), *shape).reshape(len(self.breakpoints), -1)
+        limits = spread(self.breakpoints, shape).reshape(len(self.breakpoints), -1)
         units, none = torch.arange(len(piece), device=piece.device), torch.full_like(piece, -1)
         above, below = piece < len(limits), piece > 0
         upper = Walls(units, units, none, limits[piece.clamp(max=len(limits) - 1), units], piece + 1)
@@ -146,7 +152,7 @@ class Gate(Choice):
 
     def pieces_towards(self, z: Tensor, dz: Tensor, tol: Tensor | float) -> Tensor:
         ahead = torch.stack([dz >= 0 if k in self.inclusive else dz > 0 for k in range(len(self.breakpoints))])
-        gap = z - self.breakpoints.expand(len(self.breakpoints), *z.shape)
+        gap = z - spread(self.breakpoints, tuple(z.shape))
         return ((gap > tol) | ((gap >= -tol) & ahead)).sum(0)
 
     def _beyond(self, z: Tensor, k: int) -> Tensor:
