@@ -49,7 +49,8 @@ def term_sizes(net: Network, local: Sequence[LinearAt], wanted: Sequence[int], r
     """
     probes = _probes(net)
     columns, offset = {0: probes}, {0: torch.zeros(1, *net.input_shape, dtype=net.dtype, device=net.device)}
-    sizes, found = {0: Terms(_length(probes), offset[0])}, dict[int, Terms]()
+    sizes = {0: Terms(_length(probes), offset[0])}
+    found = {k: size for k, size in sizes.items() if k in wanted}  # a gate may act on the input itself
     for k, (node, step, rough) in enumerate(zip(net.nodes, local, magnitudes(net), strict=False), 1):
         columns[k] = step.columns(*(columns[i] for i in node.inputs))
         batch = len(columns[k])
