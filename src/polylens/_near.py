@@ -70,8 +70,8 @@ def pulled_back(of: Region, part: Part, tolerance: Tolerance) -> Polytope:
     weight, offset = (v.cpu() for v in (of.map.weight, of.map.offset))
     weight, offset = weight.reshape(rows.dim, -1), offset.reshape(-1)
     net, last = of.network, len(of.network.nodes)
-    sizes = term_sizes(net, on_patterns(net, of.pattern, last), [last], relative).get(last) if last else None
-    row, constant = (s[0].cpu() for s in flat_sizes(sizes)) if sizes else (weight.new_zeros(rows.dim), offset.abs())
+    sizes = term_sizes(net, on_patterns(net, of.pattern, last), [last], relative)[last]
+    row, constant = (s[0].cpu() for s in flat_sizes(sizes))
     matrix, bound = rows.matrix @ weight, rows.bound - rows.matrix @ offset
     none = torch.linalg.vector_norm(matrix, dim=1) <= relative * (rows.matrix.abs() @ row)
     rest = bound.abs() <= relative * (rows.matrix.abs() @ constant + rows.bound.abs())

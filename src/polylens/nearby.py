@@ -199,10 +199,10 @@ class NearbyPreimage(Result):
     def witness(self) -> Tensor | None:
         """An input (*input_shape) that the network itself, evaluated in float64, maps into the target; the deepest one.
 
-        Targets with equalities hold to 1e-9 of their terms. None where no piece has one.
+        In flat pieces the target's rows hold to 1e-9 of their terms. None where no piece has one.
         """
         order = sorted(range(len(self)), key=lambda i: -self.found[i].depth)
-        return next((self[i].witness for i in order if bool(self._maps(self[i].witness[None])[0])), None)
+        return next((self[i].witness for i in order if self._confirms(self[i])), None)
 
     @property
     def violation(self) -> float:
@@ -234,10 +234,20 @@ class NearbyPreimage(Result):
         both = torch.cat(parts)
         return both[0] if one else both
 
-    def _maps(self, x: Tensor, room: float | None = None) -> Tensor:
+    def _confirms(self, piece: NearbyPiece) -> bool:
+        """Say whether the network maps a piece's witness into the target, up to rounding of the piece's rows if it is flat."""
+        x = piece.witness
+        if bool(self._maps(x[None], 0.0)[0]):
+            return True
+        rows, flat = self.target.parts[piece.part].polytope, x.reshape(-1)
+        pulled = piece.polytope.select(range(-len(rows), 0)) if len(rows) else Polytope.of(torch.zeros(0, len(flat)), [])
+        room = accuracy_of(self.tolerance) * (pulled.bound.abs() + pulled.matrix.abs() @ flat.abs())
+        y = self.network(x[None].to(self.network.device)).reshape(-1).cpu()
+        return not piece.depth and bool((rows.slack(y) >= -room).all())
+
+    def _maps(self, x: Tensor, room: float) -> Tensor:
         """Return for inputs (batch, *input_shape) whether the network maps them into the target."""
-        y = self.network(x.to(self.network.device)).flatten(1).cpu()
-        return self.target.contains(y, accuracy_of(self.tolerance) if room is None else room)
+        return self.target.contains(self.network(x.to(self.network.device)).flatten(1).cpu(), room)
 
     # -- words
 
