@@ -81,6 +81,37 @@ def test_strict_outputs_have_to_hold_strictly_at_a_witness() -> None:
     assert_confirmed(verify(ABS, prop("(<= -1 X_0 2)", "(> Y_0 1.999)")), ABS)
 
 
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize(
+    "formula",
+    [
+        ("(<= 0 X_0 1)", "(< 1 1)", "(>= Y_0 0)"),
+        ("(<= 1 X_0)", "(< X_0 1)", "(>= Y_0 0)"),
+        ("(<= 0 X_0 1)", "(< (- Y_0 Y_0) 0)"),
+    ],
+)
+def test_strict_formulas_that_hold_nowhere_are_unsat(formula: tuple[str, ...], whole: bool) -> None:
+    assert verify(LINE, prop(*formula), whole=whole).verdict == "unsat"
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_strict_inequality_leaves_the_others_closed(whole: bool) -> None:
+    found = verify(ABS, prop("(< 0 X_0)", "(<= X_0 2)", "(>= Y_0 2)"), whole=whole)
+    assert_confirmed(found, ABS)
+    assert found.witness is not None
+    assert found.witness.input.item() == 2
+    assert_confirmed(verify(BOTH, prop("(<= 0 X_0 2)", "(>= Y_0 2)", "(< Y_1 1)", outputs=2), whole=whole), BOTH)
+
+
+def test_a_witness_lies_strictly_within_strict_sides() -> None:
+    assert verify(LINE, prop("(< 0 X_0)", "(<= X_0 2)", "(<= Y_0 0)")).verdict != "sat"
+    assert verify(LINE, prop("(< 1 X_0)", f"(<= X_0 {1 + 1e-9})", "(<= Y_0 1)")).verdict != "sat"
+    assert_confirmed(verify(LINE, prop("(< 0.1 X_0)", "(<= X_0 0.2)", "(<= Y_0 0.1001)")), LINE)
+    corner = ("(<= 0 X_0 1)", "(<= 0 X_1 1)", "(< (+ X_0 X_1) 1)")
+    assert verify(SUM, prop(*corner, "(>= Y_0 1)", inputs=2)).verdict != "sat"
+    assert_confirmed(verify(SUM, prop(*corner, "(>= Y_0 0.999)", inputs=2)), SUM)
+
+
 def test_what_lies_between_two_numbers_of_float32_is_not_decided() -> None:
     found = verify(LINE, prop(f"(<= 1 X_0 {1 + 2e-9})", f"(>= Y_0 {1 + 1e-9})"))
     assert_undecided(found, "1 pieces reach the outputs in float64", "the network in float32 confirms none of")
@@ -231,8 +262,10 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         verify(LINE, 7)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="time_limit: expected a positive number"):
         verify(LINE, fits, time_limit=0)
-    with pytest.raises(InputError, match="limit: expected a positive number"):
-        verify(LINE, fits, limit=-1)
+    for limit in (-1, 0, 2.5, True):
+        for whole in (False, True):
+            with pytest.raises(InputError, match="limit: expected a whole number of at least 1"):
+                verify(LINE, fits, limit=limit, whole=whole)  # type: ignore[arg-type]
     with pytest.raises(FileError, match="there is none"):
         verify(LINE, tmp_path / "none.vnnlib")
     with pytest.raises(SmoothError):

@@ -163,7 +163,10 @@ def test_bounds_that_contradict_in_every_case_leave_none() -> None:
     assert not found.contains([[1.0, 0.0]], [[0.0]]).any()
 
 
-@pytest.mark.parametrize("formula", ["false", "(or)", "(<= 2 1)", "(and (<= Y_0 1) false)", "(or (< 1 0) (or false))"])
+@pytest.mark.parametrize(
+    "formula",
+    ["false", "(or)", "(<= 2 1)", "(and (<= Y_0 1) false)", "(or (< 1 0) (or false))", "(< 1 1)", "(> (- Y_0 Y_0) 0)"],
+)
 def test_what_is_false_has_no_case(formula: str) -> None:
     assert read("(<= X_0 1)", formula).cases == ()
 
@@ -174,11 +177,34 @@ def test_what_is_true_says_nothing(formula: str) -> None:
     assert (len(case.inputs), len(case.outputs)) == (0, 1)
 
 
-def test_strict_inequalities_are_closed_and_said_to_be() -> None:
-    found = read("(< X_0 1)", "(> Y_0 0)")
+def test_strict_inequalities_are_kept_side_by_side_and_row_by_row() -> None:
+    found = read("(< X_0 1)", "(<= 0 X_0)", "(> Y_0 0)", "(<= Y_0 2)", "(< (+ X_0 X_1) 3)")
+    (case,) = found.cases
     assert found.strict
-    assert found.contains([[1.0, 0.0]], [[0.0]]).item()
-    assert "strict inequalities are closed" in found.summary()
+    assert [mask.tolist() for mask in case.strict] == [[False, False], [True, False], [True], [True, False]]
+    x = [[0.0, 0.0], [1.0, 0.0], [0.5, 0.0], [0.5, 2.5], [0.5, 2.0]]
+    y = [[2.0], [1.0], [0.0], [1.0], [1.0]]
+    assert found.contains(x, y).tolist() == [True, False, False, False, True]
+    assert isinstance(found.cases[0].domain, Polytope)
+    assert "sets are shown with their boundaries" in found.summary()
+
+
+def test_of_equal_bounds_the_strict_one_holds() -> None:
+    for formula in (("(< X_0 1)", "(<= X_0 1)"), ("(<= X_0 1)", "(< X_0 1)"), ("(< X_0 1)", "(<= X_0 2)")):
+        (case,) = read(*formula).cases
+        assert (case.high[0], case.strict.high.tolist()) == (1.0, [True, False])
+    (case,) = read("(< X_0 2)", "(<= X_0 1)", "(> X_0 0)", "(>= X_0 0)").cases
+    assert (case.strict.low.tolist(), case.strict.high.tolist()) == ([True, False], [False, False])
+
+
+@pytest.mark.parametrize("sides", [("(<= 1 X_0)", "(< X_0 1)"), ("(< 1 X_0)", "(<= X_0 1)"), ("(< 1 X_0)", "(< X_0 1)")])
+def test_equal_bounds_of_which_one_is_strict_contradict(sides: tuple[str, str]) -> None:
+    found = read(*sides)
+    assert (found.cases, found.dropped) == ((), 1)
+
+
+def test_input_sets_that_differ_in_a_strict_side_are_two() -> None:
+    assert len(read("(or (<= 0 X_0 1) (and (< 0 X_0) (<= X_0 1)))").groups()) == 2
 
 
 def test_no_assertions_leave_everything() -> None:
@@ -319,7 +345,7 @@ def formulas(inputs: int, outputs: int) -> st.SearchStrategy[Formula]:
     def row(kind: str, size: int) -> st.SearchStrategy[Formula]:
         coefficients = st.lists(HALVES, min_size=size, max_size=size)
         single = st.builds(lambda i, c: [c if k == i else Fraction(0) for k in range(size)], st.integers(0, size - 1), HALVES)
-        return st.tuples(st.sampled_from(["<=", ">=", "="]), st.one_of(single, coefficients), st.just(kind), HALVES)
+        return st.tuples(st.sampled_from(["<=", ">=", "=", "<", ">"]), st.one_of(single, coefficients), st.just(kind), HALVES)
 
     rows = st.one_of(row("X", inputs), row("Y", outputs))
     return st.recursive(rows, lambda part: st.tuples(st.sampled_from(["and", "or"]), st.lists(part, max_size=3)), max_leaves=6)
@@ -342,7 +368,8 @@ def holds(formula: Formula, point: dict[str, list[Fraction]]) -> bool:
         return (all if formula[0] == "and" else any)(holds(part, point) for part in formula[1])
     comparison, coefficients, kind, bound = formula
     value = sum((c * v for c, v in zip(coefficients, point[kind], strict=True)), Fraction(0))
-    return {"<=": value <= bound, ">=": value >= bound, "=": value == bound}[comparison]
+    found = {"<=": value <= bound, ">=": value >= bound, "=": value == bound, "<": value < bound, ">": value > bound}
+    return found[comparison]
 
 
 @given(st.data(), st.integers(1, 3), st.integers(1, 3))
@@ -368,24 +395,29 @@ def properties(draw: st.DrawFn) -> list[dict[str, Any]]:
     def rows(size: int, least: int) -> dict[str, Any]:
         count = draw(st.integers(least, 2))
         matrix = [[draw(nonzero) for _ in range(size)] for _ in range(count)]
-        return {"matrix": matrix, "bound": [draw(FLOATS) for _ in range(count)]}
+        strict = [draw(st.booleans()) for _ in range(count)]
+        return {"matrix": matrix, "bound": [draw(FLOATS) for _ in range(count)], "strict": strict}
 
     cases = []
     for _ in range(draw(st.integers(1, 3))):
-        sides = [sorted([draw(FLOATS), draw(FLOATS)]) for _ in range(inputs)]
+        sides = [sorted(draw(st.lists(FLOATS, min_size=2, max_size=2, unique=True))) for _ in range(inputs)]
         low, high = (
             [draw(st.sampled_from([side[k], side[k], None])) for side in sides] for k in (0, 1)
         )  # a side in three is missing
-        cases.append({"low": low, "high": high, "inputs": rows(inputs, 0), "outputs": rows(outputs, 1)})
+        strict = {f"strict_{n}": [v is not None and draw(st.booleans()) for v in s] for n, s in (("low", low), ("high", high))}
+        cases.append({"low": low, "high": high} | strict | {"inputs": rows(inputs, 0), "outputs": rows(outputs, 1)})
     return cases
 
 
 def spelled(case: dict[str, Any]) -> str:
-    parts = [f"(>= X_{i} {v!r})" for i, v in enumerate(case["low"]) if v is not None]
-    parts += [f"(<= X_{i} {v!r})" for i, v in enumerate(case["high"]) if v is not None]
+    parts = []
+    for sign, side in ((">", "low"), ("<", "high")):
+        for i, (v, strict) in enumerate(zip(case[side], case[f"strict_{side}"], strict=True)):
+            parts += [f"({sign}{'' if strict else '='} X_{i} {v!r})"] if v is not None else []
     for kind, name in (("X", "inputs"), ("Y", "outputs")):
-        for row, bound in zip(case[name]["matrix"], case[name]["bound"], strict=True):
-            parts.append(f"(<= (+ {' '.join(f'(* {c!r} {kind}_{i})' for i, c in enumerate(row))}) {bound!r})")
+        for row, bound, strict in zip(*case[name].values(), strict=True):
+            terms = " ".join(f"(* {c!r} {kind}_{i})" for i, c in enumerate(row))
+            parts.append(f"({'<' if strict else '<='} (+ {terms}) {bound!r})")
     return f"(and {' '.join(parts)})"
 
 

@@ -33,12 +33,16 @@ Linear = dict[Variable | None, Fraction]  # coefficients; that of None is the co
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The inequality `sum coefficients[i] v_i <= bound`, where v are the inputs (kind "X") or the outputs (kind "Y")."""
+    """The inequality `sum coefficients[i] v_i <= bound`, where v are the inputs (kind "X") or the outputs (kind "Y").
+
+    It is `<` where `strict`.
+    """
 
     kind: str
     coefficients: Mapping[int, Fraction]
     bound: Fraction
     line: int
+    strict: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,32 +181,33 @@ class _Reader:
         return Every(parts) if node.head == "and" else Some(parts)
 
     def _comparison(self, form: Form) -> Formula:
-        """Return a comparison of two terms, or of several in a chain, as rows; strict ones are closed."""
+        """Return a comparison of two terms, or of several in a chain, as rows."""
         if len(form.items) < 3:
             self._complain(form, f"expected two terms to compare; got {len(form.items) - 1}")
         terms = [self._term(item) for item in form.items[1:]]
-        self.strict |= form.head in ("<", ">")
+        strict = form.head in ("<", ">")
+        self.strict |= strict
         parts: list[Formula] = []
         for left, right in itertools.pairwise(terms):
-            parts += [self._row(left, right, form.line)] if form.head in ("<=", "<", "=") else []
-            parts += [self._row(right, left, form.line)] if form.head in (">=", ">", "=") else []
+            parts += [self._row(left, right, strict, form.line)] if form.head in ("<=", "<", "=") else []
+            parts += [self._row(right, left, strict, form.line)] if form.head in (">=", ">", "=") else []
         return parts[0] if len(parts) == 1 else Every(tuple(parts))
 
-    def _row(self, less: Linear, more: Linear, line: int) -> Formula:
-        """Return `less <= more`; without variables it is true or false."""
+    def _row(self, less: Linear, more: Linear, strict: bool, line: int) -> Formula:
+        """Return `less <= more`, or `less < more`; without variables it is true or false."""
         difference = _sum([less, _scaled(more, Fraction(-1))])
         bound = -difference.pop(None, Fraction(0))
         coefficients = {variable: c for variable, c in difference.items() if variable is not None and c}
         kinds = sorted({kind for kind, _ in coefficients})
         if not kinds:
-            return Every(()) if bound >= 0 else Some(())
+            return Every(()) if bound > 0 or (bound == 0 and not strict) else Some(())
         if len(kinds) > 1:
             names = [f"{kind}_{index}" for kind, index in coefficients]
             complain(
                 self.name, line,
                 f"expected inputs or outputs in one inequality; got both, {', '.join(names[:4])}; such sets are no preimages",
             )  # fmt: skip
-        return Row(kinds[0], {index: c for (_, index), c in coefficients.items()}, bound, line)
+        return Row(kinds[0], {index: c for (_, index), c in coefficients.items()}, bound, line, strict)
 
     # -- terms
 

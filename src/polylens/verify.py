@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ._check import whole as whole_number
 from ._findings import Fate, Found
 from ._progress import reached
 from ._types import Result
@@ -29,7 +30,7 @@ from .network import Network
 from .polytope import Polytope
 from .preimage import Preimage, preimage
 from .target import OutputSet, output_set
-from .vnnlib import Case, Property, read_vnnlib
+from .vnnlib import Case, Property, holding, read_vnnlib
 
 Array = np.ndarray[Any, Any]
 _TRIED = 8  # points of a chunk of cells that the original is asked about, the deepest first
@@ -120,7 +121,7 @@ def verify(
 
     Returns: the verdict. A witness is an input in the original's precision that lies in the input set: its box, unless
         there is no such number between two sides, and its further rows up to the rounding of the input. The original's
-        output there satisfies the rows of a case as they are, strictly where the property has strict inequalities.
+        output there satisfies the rows of a case as they are, and all strict inequalities hold strictly.
 
     Raises:
         SmoothError: the network is not piecewise linear.
@@ -148,10 +149,11 @@ def verify(
     """
     begin = time.perf_counter()
     property = _fitting(property, net)
-    for name, value in (("limit", limit), ("time_limit", time_limit)):
-        if value is not None and not (isinstance(value, int | float) and value > 0):
-            raise InputError(f"{name}: expected a positive number, or None for no limit; got {value!r}")
-    confirm = _Confirm(net, original, property.strict)
+    if limit is not None:
+        whole_number(limit, "limit")
+    if time_limit is not None and not (isinstance(time_limit, int | float) and time_limit > 0):
+        raise InputError(f"time_limit: expected a positive number of seconds, or None for no limit; got {time_limit!r}")
+    confirm = _Confirm(net, original)
     run = _Run(exact(net), confirm, limit, None if time_limit is None else time.time() + time_limit, n_jobs)
     sets = list(_input_sets(property))
     unsafe = tuple(run.whole(domain, cases) for domain, cases in sets) if whole else None
@@ -297,8 +299,8 @@ def _corners(points: Array, weight: Array) -> Array:
 class _Confirm:
     """Puts inputs to the original, those first whose outputs lie deepest."""
 
-    def __init__(self, net: Network, original: Callable[[Tensor], Tensor] | None, strict: bool) -> None:
-        self.network, self.strict = net.double(), strict
+    def __init__(self, net: Network, original: Callable[[Tensor], Tensor] | None) -> None:
+        self.network = net.double()
         self.original = original_of(net, net) if original is None else original
         self.dtype = getattr(self.original, "dtype", torch.float32)
         self.runner = getattr(self.original, "runner", "the original")
@@ -319,7 +321,7 @@ class _Confirm:
         inputs = self._shaped(rounded[order])
         outputs = self.original(inputs)
         self.asked += len(order)
-        held = _holds(outputs.double().flatten(1).cpu(), cases, self.strict)
+        held = _holds(outputs.double().flatten(1).cpu(), cases)
         first = int(held.long().argmax())
         return Witness(inputs[first].cpu(), outputs[first].cpu()) if bool(held[first]) else None
 
@@ -339,22 +341,28 @@ def _rounded(x: Tensor, case: Case, dtype: torch.dtype) -> Tensor:
     """Return the nearest inputs of a precision within the box; the nearest of all where the box holds none."""
     near = x.to(dtype)
     step = torch.finfo(dtype).eps * x.abs() + torch.finfo(dtype).tiny
-    for out, moved in ((near.double() < case.low, x + step), (near.double() > case.high, x - step)):
+    above, below = _boxed(near, case)
+    for out, moved in ((~above, x + step), (~below, x - step)):
         moved = moved.to(dtype)  # the next number, or the one behind it
-        fits = (moved.double() >= case.low) & (moved.double() <= case.high)
-        near = torch.where(out & fits, moved, near)
+        near = torch.where(out & torch.stack(_boxed(moved, case)).all(0), moved, near)
     return near
+
+
+def _boxed(x: Tensor, case: Case) -> tuple[Tensor, Tensor]:
+    """Return whether entries are on the right side of their lower and of their upper side."""
+    exact = x.double()
+    return holding(exact - case.low, case.strict.low), holding(case.high - exact, case.strict.high)
 
 
 def _within(rounded: Tensor, x: Tensor, case: Case) -> Tensor:
     """Return whether rounded inputs are in the input set: entries without a number between their sides are the nearest."""
     exact = rounded.double()
     unit = torch.finfo(rounded.dtype).eps
-    inside = (exact >= case.low) & (exact <= case.high)
-    inside |= (case.high - case.low < unit * x.abs()) & ((exact - x).abs() <= unit * x.abs())
+    inside, meant = (torch.stack(_boxed(v, case)).all(0) for v in (rounded, x))
+    inside |= meant & (case.high - case.low < unit * x.abs()) & ((exact - x).abs() <= unit * x.abs())
     rows = case.inputs
-    room = unit * (exact.abs() @ rows.matrix.abs().T)
-    return inside.all(1) & (rows.slack(exact) >= -room).all(1)
+    room = torch.where(case.strict.inputs, 0.0, unit * (exact.abs() @ rows.matrix.abs().T))
+    return inside.all(1) & holding(rows.slack(exact) + room, case.strict.inputs).all(1)
 
 
 def _depth(y: Tensor, cases: list[Case]) -> Tensor:
@@ -362,8 +370,8 @@ def _depth(y: Tensor, cases: list[Case]) -> Tensor:
     return torch.stack([case.outputs.distance_to_boundary(y).distance for case in cases]).amax(0)
 
 
-def _holds(y: Tensor, cases: list[Case], strict: bool) -> Tensor:
+def _holds(y: Tensor, cases: list[Case]) -> Tensor:
     """Return whether outputs satisfy all rows of some case."""
     finite = torch.isfinite(y).all(1)
-    slacks = [case.outputs.slack(torch.where(finite[:, None], y, 0.0)) for case in cases]
-    return finite & torch.stack([((s > 0) if strict else (s >= 0)).all(1) for s in slacks]).any(0)
+    y = torch.where(finite[:, None], y, 0.0)
+    return finite & torch.stack([holding(c.outputs.slack(y), c.strict.outputs).all(1) for c in cases]).any(0)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor
@@ -27,6 +27,16 @@ from .errors import FileError, ShapeError
 from .polytope import Polytope
 
 _MOST_CASES = 100_000
+_Side = tuple[Fraction, int]
+
+
+class Strict(NamedTuple):
+    """Which sides (num_inputs,) and which rows of a case hold without equality: masks."""
+
+    low: Tensor
+    high: Tensor
+    inputs: Tensor
+    outputs: Tensor
 
 
 @final
@@ -35,29 +45,40 @@ class Case:
     """Inputs x with low <= x <= high that satisfy the rows of `inputs`, and outputs that satisfy those of `outputs`.
 
     `low` and `high` (num_inputs,), float64, are -inf and inf where a side is not bounded; `inputs` has a row for each
-    inequality of several inputs, often none. `low <= high` everywhere.
+    inequality of several inputs, often none. `low <= high` everywhere. `strict` says which of them hold without equality.
     """
 
     low: Tensor
     high: Tensor
     inputs: Polytope
     outputs: Polytope
+    strict: Strict
 
     @property
     def domain(self) -> Box | Polytope:
-        """The input set: a box, or a polytope where inequalities have several inputs."""
+        """The input set, closed: a box, or a polytope where inequalities have several inputs."""
         return Polytope.box(self.low, self.high) & self.inputs if len(self.inputs) else Box(self.low, self.high)
 
     def contains(self, x: Tensor, y: Tensor) -> Tensor:
         """Return for inputs (batch, num_inputs) with their outputs (batch, num_outputs) whether both are in the case."""
-        boxed = ((x >= self.low) & (x <= self.high)).all(1)
-        return boxed & self.inputs.contains(x) & self.outputs.contains(y)
+        boxed = holding(x - self.low, self.strict.low) & holding(self.high - x, self.strict.high)
+        inputs, outputs = holding(self.inputs.slack(x), self.strict.inputs), holding(self.outputs.slack(y), self.strict.outputs)
+        return boxed.all(1) & inputs.all(1) & outputs.all(1)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the case in plain types; a side that is not bounded is None."""
         low, high = ([v if math.isfinite(v) else None for v in side.tolist()] for side in (self.low, self.high))
-        rows = (("inputs", self.inputs), ("outputs", self.outputs))
-        return {"low": low, "high": high} | {n: {"matrix": p.matrix.tolist(), "bound": p.bound.tolist()} for n, p in rows}
+        strict = {name: mask.tolist() for name, mask in self.strict._asdict().items()}
+        sides = {"low": low, "high": high, "strict_low": strict["low"], "strict_high": strict["high"]}
+        return sides | {
+            n: {"matrix": p.matrix.tolist(), "bound": p.bound.tolist(), "strict": strict[n]}
+            for n, p in (("inputs", self.inputs), ("outputs", self.outputs))
+        }
+
+
+def holding(slack: Tensor, strict: Tensor) -> Tensor:
+    """Return whether inequalities hold whose two sides differ by `slack` (..., rows)."""
+    return torch.where(strict, slack > 0, slack >= 0)
 
 
 @final
@@ -65,10 +86,10 @@ class Case:
 class Property(Result):
     """The set of pairs (x, y) of inputs and outputs that a VNN-LIB file describes, as a union of `cases`.
 
-    Strict inequalities are closed (< is read as <=), and `strict` says whether there were any. Numbers are read exactly
-    as decimals, combined exactly, and rounded once to the nearest float64. `dropped` counts the cases whose input
-    bounds contradict one another, exactly; they are not among the cases. Outputs that contradict one another are.
-    `source` is the file's name.
+    Domains and polytopes are closed; each case knows which of its sides and rows are strict (<), and `strict` says whether
+    the text has any. Numbers are read exactly as decimals, combined exactly, and rounded once to the nearest float64.
+    `dropped` counts the cases whose input bounds contradict one another, exactly; they are not among the cases. Outputs
+    that contradict one another are. `source` is the file's name.
     """
 
     num_inputs: int
@@ -96,12 +117,13 @@ class Property(Result):
         """Return the cases of equal input sets together, in the order in which they first occur."""
         found: dict[tuple[bytes, ...], list[Case]] = {}
         for case in self.cases:
-            key = tuple(t.numpy().tobytes() for t in (case.low, case.high, case.inputs.matrix, case.inputs.bound))
+            own = (case.low, case.high, case.inputs.matrix, case.inputs.bound, *case.strict[:3])
+            key = tuple(t.numpy().tobytes() for t in own)
             found.setdefault(key, []).append(case)
         return list(found.values())
 
     def grouped(self) -> list[tuple[Box | Polytope, list[Polytope]]]:
-        """Return every input set once, with the output polytopes of all cases that have it.
+        """Return every input set once, with the output polytopes of all cases that have it; all of them closed.
 
         One preimage of the union of these polytopes answers the cases together.
         """
@@ -118,7 +140,7 @@ class Property(Result):
         if self.dropped:
             lines.append(f"  {self.dropped} more cases have contradictory input bounds")
         if self.strict:
-            lines.append("  strict inequalities are closed")
+            lines.append("  some inequalities are strict; sets are shown with their boundaries")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -216,17 +238,22 @@ def _cases(problem: Problem, name: str) -> Iterator[Case]:
     for extra in choices(problem.formula):
         sides = shared.narrowed(extra, name)
         if sides is not None:
-            further = _joined(inputs, _matrix(extra, "X", problem.num_inputs, name))
-            reached = _joined(outputs, _matrix(extra, "Y", problem.num_outputs, name))
-            yield Case(sides.low, sides.high, further, reached)
+            further = inputs.joined(_matrix(extra, "X", problem.num_inputs, name))
+            reached = outputs.joined(_matrix(extra, "Y", problem.num_outputs, name))
+            strict = Strict(*sides.strict(problem.num_inputs), further.strict, reached.strict)
+            yield Case(sides.low, sides.high, further.polytope, reached.polytope, strict)
 
 
 @dataclass(frozen=True, slots=True)
 class _Sides:
-    """A box, exactly where it is bounded (`least`, `most`) and rounded to the nearest float64 (`low`, `high`)."""
+    """A box, exactly where it is bounded (`least`, `most`) and rounded to the nearest float64 (`low`, `high`).
 
-    least: Mapping[int, Fraction]
-    most: Mapping[int, Fraction]
+    Exact sides are (number, 0), (number, 1) from which a strict lower side starts, and (number, -1) for a strict upper side:
+    as pairs they are in the order of what they let through.
+    """
+
+    least: Mapping[int, _Side]
+    most: Mapping[int, _Side]
     low: Tensor
     high: Tensor
 
@@ -246,28 +273,46 @@ class _Sides:
             ((i, c),) = row.coefficients.items()
             side = row.bound / c
             if c > 0:
-                most[i] = min(side, most.get(i, side))
-                high[i] = _nearest(most[i], row, name)
+                most[i] = min((side, -int(row.strict)), most.get(i, (side, 0)))
+                high[i] = _nearest(most[i][0], row, name)
             else:
-                least[i] = max(side, least.get(i, side))
-                low[i] = _nearest(least[i], row, name)
+                least[i] = max((side, int(row.strict)), least.get(i, (side, 0)))
+                low[i] = _nearest(least[i][0], row, name)
             if i in least and i in most and least[i] > most[i]:
                 return None
         return _Sides(least, most, low, high)
 
+    def strict(self, num_inputs: int) -> tuple[Tensor, Tensor]:
+        """Return which lower and which upper sides are strict."""
+        low, high = ([i in ends and ends[i][1] != 0 for i in range(num_inputs)] for ends in (self.least, self.most))
+        return torch.tensor(low, dtype=torch.bool), torch.tensor(high, dtype=torch.bool)
 
-def _matrix(rows: Iterable[Row], kind: str, size: int, name: str) -> tuple[Tensor, Tensor]:
-    """Return the rows of the outputs, or those of several inputs, as matrix and bound."""
+
+class _Rows(NamedTuple):
+    """Inequalities matrix v <= bound, and which of them are strict."""
+
+    matrix: Tensor
+    bound: Tensor
+    strict: Tensor
+
+    def joined(self, extra: _Rows) -> _Rows:
+        """Return these rows and then the others."""
+        return _Rows(*(torch.cat(pair) for pair in zip(self, extra, strict=True)))
+
+    @property
+    def polytope(self) -> Polytope:
+        return Polytope.of(self.matrix, self.bound)
+
+
+def _matrix(rows: Iterable[Row], kind: str, size: int, name: str) -> _Rows:
+    """Return the rows of the outputs, or those of several inputs, rounded to the nearest float64."""
     chosen = [row for row in rows if row.kind == kind and (kind == "Y" or len(row.coefficients) > 1)]
     matrix = torch.zeros(len(chosen), size, dtype=torch.float64)
     for k, row in enumerate(chosen):
         for i, c in row.coefficients.items():
             matrix[k, i] = _nearest(c, row, name)
-    return matrix, torch.tensor([_nearest(row.bound, row, name) for row in chosen], dtype=torch.float64)
-
-
-def _joined(shared: tuple[Tensor, Tensor], extra: tuple[Tensor, Tensor]) -> Polytope:
-    return Polytope.of(torch.cat([shared[0], extra[0]]), torch.cat([shared[1], extra[1]]))
+    bound = torch.tensor([_nearest(row.bound, row, name) for row in chosen], dtype=torch.float64)
+    return _Rows(matrix, bound, torch.tensor([row.strict for row in chosen], dtype=torch.bool))
 
 
 def _nearest(value: Fraction, row: Row, name: str) -> float:
