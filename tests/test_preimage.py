@@ -715,7 +715,7 @@ def test_two_workers_find_what_one_finds() -> None:
 
 
 def test_a_limit_leaves_an_honest_part() -> None:
-    net = classes(4, 2, 30, 3)
+    net = classes(4, 2, 250, 3)  # more cells than a chunk holds
     domain = Box([-2.0, -2.0], [2.0, 2.0])
     whole = preimage(net, Argmax(0), domain)
     part = preimage(net, Argmax(0), domain, limit=5)
@@ -897,3 +897,37 @@ def test_a_dead_unit_of_large_weights_makes_no_output_uncertain() -> None:
     found = preimage(net, 1.5, Box([0.0], [1.0]))
     assert [p.vertices.tolist() for p in found] == [[[0.5]]]
     assert math.isclose(preimage(net, OutputSet.box([1.9], [3.0]), Box([0.0], [1.0])).volume, 0.1, rel_tol=1e-9)
+
+
+def test_a_limit_that_is_not_needed_leaves_a_complete_preimage() -> None:
+    assert preimage(zoo.identity(1), OutputSet.box([0.0], [1.0]), Box([0.0], [1.0]), limit=1).complete
+
+
+FAR_AND_THIN = [
+    (Box([1e6], [1e6 + 1e-3]), OutputSet.box([1e6], [1e6 + 5e-4]), 1, 2),
+    (Box([0.0, 0.0], [1e6, 1e-6]), OutputSet.parse(["y0 == 500000"], 2), 1, 2),
+    (Box([0.0, 0.0], [1e6, 1e-6]), OutputSet.parse(["y0 + 1e12*y1 <= 5e5"], 2), 2, 3),
+    (Box([1000.0, 1000.0], [1000.0 + 1e-6] * 2), OutputSet.everything(2), 2, 4),
+]
+
+
+@pytest.mark.parametrize(("domain", "target", "dim", "count"), FAR_AND_THIN)
+def test_corners_are_told_apart_in_domains_that_are_far_or_thin(domain: Box, target: OutputSet, dim: int, count: int) -> None:
+    found = preimage(zoo.identity(domain.dim), target, domain)
+    assert [(p.dimension, len(p.vertices)) for p in found] == [(dim, count)]
+    drawn = found.sample(50)
+    assert found.contains(drawn).all()
+    assert len(drawn.unique(dim=0)) == 50
+
+
+def test_parts_of_a_union_that_lie_in_others_are_left_out() -> None:
+    cross = [OutputSet.point([0.0, 0.0]), OutputSet.parse(["y0 == 0"], 2), OutputSet.parse(["y1 == 0"], 2)]
+    found = preimage(zoo.identity(2), cross, Box([-1.0, -1.0], [1.0, 1.0]))
+    assert set(found.dimensions.tolist()) == {1}
+    assert math.isclose(float(found.volumes.sum()), 4.0, rel_tol=1e-12)
+
+
+def test_a_tie_of_overlapping_sets_is_listed_once() -> None:
+    net = dense([([[1.0, 0.0]], [-5.0]), ([[1.0]], [1.0])])  # 1 on the whole square
+    found = preimage(net, [OutputSet.box([0.0], [1.0]), OutputSet.box([0.5], [2.0])], Box([0.0, 0.0], [1.0, 1.0]))
+    assert [(t.outputs, t.included) for t in found.ties] == [((0,), True)]

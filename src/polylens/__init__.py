@@ -1,6 +1,6 @@
 """polylens: trained neural networks through their polytopes."""
 
-from ._pieces import Tie
+from ._gathered import Tie
 from .affine import AffineMap
 from .boundary import Crossings, NearestBoundary, first_boundary, nearest_boundary
 from .cells import Cells
@@ -15,6 +15,7 @@ from .errors import PolylensError
 from .explore import Exploration, explore
 from .facets import Facets, facets, reduced
 from .fibre import FibreWalk, fibre_walk
+from .layer_preimage import LayerPreimage, layer_preimage
 from .linearise import affine_map, affine_maps, linearise
 from .merging import ConvexPart, Merged, merge
 from .nearby import NearbyPiece, NearbyPreimage, NearbyRegion, preimage_near
@@ -53,6 +54,7 @@ __all__ = [
     "Frequencies",
     "Gaussian",
     "GaussianNoise",
+    "LayerPreimage",
     "Likelihood",
     "Merged",
     "NearbyPiece",
@@ -99,6 +101,7 @@ __all__ = [
     "forgotten_by_layer",
     "is_omnidirectional",
     "iter_cells",
+    "layer_preimage",
     "linearise",
     "load",
     "load_complex",

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 Array = np.ndarray[Any, Any]
-COINCIDENT = 1e-9  # generators are one within that part of the largest coordinate; so is what is flat
-_NEAR = 1e-3  # of the largest coordinate: a set of less spread is compared as if it had that much
+COINCIDENT = 1e-9  # generators are one within that part of their spread along each axis; so is what is flat
+# A spread below this part of the coordinates is compared as if it were that large: rounding is 1e-13 of the coordinates then.
+_NEAR = 1e-4
 
 
 class Generators(NamedTuple):
@@ -26,11 +27,12 @@ class Generators(NamedTuple):
         return Generators(*(a[chosen] for a in self))
 
 
-def clipped(cell: Generators, values: Array, room: Array, equal: Array) -> tuple[Generators, Array] | None:
+def clipped(cell: Generators, values: Array, room: Array, equal: Array, size: Array) -> tuple[Generators, Array] | None:
     """Return what of a cell lies where all rows are at most 0, or are 0 where `equal` says so, and the rows' values there.
 
     The cell is simple: two generators span an edge iff all facets but one of the first are the second's too. `values`
-    (n, rows) are those of the rows at the generators, and count as 0 within `room`. None for an empty set.
+    (n, rows) are those of the rows at the generators, and count as 0 within `room`. `size` is as for `labels`. None for an
+    empty set.
 
     Algorithm: row by row, as the kernel does, but that a generator on the hyperplane keeps the cell alive: what is left of
     a cell that only touches is its face, many times over. In the end equal generators are merged and those kept that are
@@ -63,8 +65,8 @@ def clipped(cell: Generators, values: Array, room: Array, equal: Array) -> tuple
         room = np.concatenate([room[~above], (1 - t) * room[a] + t * room[b]])
         if not (found.weight > 0).any():
             return None
-    found, values = _distinct(found._replace(facets=found.facets[:, :words]), values)
-    kept = extreme(found.points, found.weight)
+    found, values = _distinct(found._replace(facets=found.facets[:, :words]), values, size)
+    kept = extreme(found.points, found.weight, size)
     return found.select(kept), values[kept]
 
 
@@ -76,9 +78,9 @@ def _edges(facets: Array, above: Array) -> tuple[Array, Array]:
     return a[first], b[second]
 
 
-def _distinct(found: Generators, values: Array) -> tuple[Generators, Array]:
+def _distinct(found: Generators, values: Array, size: Array) -> tuple[Generators, Array]:
     """Merge generators that coincide; what is left lies on the facets of all of them."""
-    label = labels(found.points, found.weight)
+    label = labels(found.points, found.weight, size)
     first = np.unique(label, return_index=True)[1]
     if len(first) == len(label):
         return found, values
@@ -93,22 +95,42 @@ def normal(points: Array, weight: Array) -> Array:
     return np.concatenate([points / size[:, None], (weight > 0)[:, None].astype(float)], 1)
 
 
-def labels(points: Array, weight: Array) -> Array:
-    """Return a number for every generator; those that coincide share one, in the order of first appearance."""
+def scaled(points: Array, weight: Array, size: Array) -> Array:
+    """Return generators (n, dim + 1) around their mean place, each axis in units of their spread along it.
+
+    `size` (dim,) says how large coordinates of the domain are along each axis, whose roundings are no spread; 0 where it has
+    no end, and the generators' own are taken.
+    """
     own = normal(points, weight)
-    places = own[own[:, -1] > 0, :-1]
-    scale = max(float(np.abs(places).max(initial=0.0)), np.finfo(float).tiny)
-    own[own[:, -1] > 0, :-1] /= scale
+    finite = own[:, -1] > 0
+    if not finite.any():
+        return own
+    places = own[finite, :-1]
+    largest = np.where(size > 0, size, np.abs(places).max(initial=0.0))
+    unit = np.maximum(np.maximum(np.ptp(places, axis=0), _NEAR * largest), np.finfo(float).tiny)
+    own[finite, :-1] = (places - places.mean(0)) / unit
+    if not finite.all():
+        ways = own[~finite, :-1] / unit
+        own[~finite, :-1] = ways / np.maximum(np.abs(ways).max(1, keepdims=True), np.finfo(float).tiny)
+    return own
+
+
+def labels(points: Array, weight: Array, size: Array) -> Array:
+    """Return a number for every generator; those that coincide share one, in the order of first appearance.
+
+    `size` (dim,) is that of the domain's coordinates, as for `scaled`.
+    """
+    own = scaled(points, weight, size)
     apart = np.abs(own[:, None] - own[None]).max(2) > COINCIDENT
     nearest = np.argmin(apart, axis=1)  # the first that it coincides with, itself at the latest
     return np.unique(nearest[nearest], return_inverse=True)[1]
 
 
-def extreme(points: Array, weight: Array) -> Array:
+def extreme(points: Array, weight: Array, size: Array) -> Array:
     """Return which generators (a mask) the others do not make up with weights that are at least 0."""
     from scipy.optimize import nnls
 
-    own = _scaled(points, weight)
+    own = scaled(points, weight, size)
     kept = np.ones(len(own), dtype=bool)
     if len(own) <= 2:
         return kept
@@ -120,38 +142,24 @@ def extreme(points: Array, weight: Array) -> Array:
     return kept
 
 
-def holds(points: Array, weight: Array, inner_points: Array, inner_weight: Array) -> bool:
+def holds(points: Array, weight: Array, inner_points: Array, inner_weight: Array, size: Array) -> bool:
     """Say whether a set holds another one: whether its generators make up all of the other's."""
     from scipy.optimize import nnls
 
-    both = _scaled(np.concatenate([points, inner_points]), np.concatenate([weight, inner_weight]))
+    both = scaled(np.concatenate([points, inner_points]), np.concatenate([weight, inner_weight]), size)
     own, others = both[: len(points)], both[len(points) :]
     return all(nnls(own.T, v)[1] <= 4 * COINCIDENT * np.linalg.norm(v) for v in others)
 
 
-def _scaled(points: Array, weight: Array) -> Array:
-    """Return generators around their mean place, in units of their spread, but where that is little of their distance."""
-    own = normal(points, weight)
-    finite = own[:, -1] > 0
-    if finite.any():
-        largest = float(np.abs(own[finite, :-1]).max(initial=0.0))
-        own[finite, :-1] -= own[finite, :-1].mean(0)
-        spread = float(np.abs(own[finite, :-1]).max(initial=0.0))
-        own[finite, :-1] /= max(spread, _NEAR * largest, np.finfo(float).tiny)
-    return own
-
-
-def dimension(points: Array, weight: Array) -> int:
+def dimension(points: Array, weight: Array, size: Array) -> int:
     """Return the dimension of the set that generators span, -1 for none; what is flat but for rounding is flat."""
-    own = normal(points, weight)
+    own = scaled(points, weight, size)
     finite = own[:, -1] > 0
     if not finite.any():
         return -1
-    first = own[finite, :-1][0]
-    steps = np.concatenate([own[finite, :-1] - first, own[~finite, :-1]])
-    scale = np.abs(own[finite, :-1]).max(initial=0.0) if not (~finite).any() else 1.0
+    steps = np.concatenate([own[finite, :-1] - own[finite, :-1][0], own[~finite, :-1]])
     sizes = np.linalg.svd(steps, compute_uv=False) if steps.size else np.zeros(0)
-    return int((sizes > COINCIDENT * max(scale, np.finfo(float).tiny)).sum())
+    return int((sizes > COINCIDENT).sum())
 
 
 def flat_volume(points: Array, weight: Array, dim: int) -> float:

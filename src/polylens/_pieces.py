@@ -1,24 +1,21 @@
-"""The pieces of a preimage as a struct of arrays, put together from what the chunks of a subdivision hold.
+"""The pieces of a preimage as a struct of arrays.
 
-A piece is maximal: a flat one that lies in another is left out, and parts of one region on either side of a wall between
-an unbounded domain's cones are one piece.
+Pieces are maximal: a flat one that lies in another is left out, and parts of one region on either side of a wall between an
+unbounded domain's cones are one piece.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from ._findings import Fate, Flat, Found, Solid
-from ._generators import Generators, extreme, fan, flat_volume, holds, labels, normal
+from ._findings import Flat, Solid
+from ._generators import COINCIDENT, Generators, extreme, fan, flat_volume, holds, labels, normal
 from .domain import Domain
-from .target import OutputSet
 
 Array = NDArray[Any]
 
@@ -30,6 +27,7 @@ class Pieces:
     Places have weight 1, directions 0. `words` (pieces, words) are the patterns, `part` (pieces,) the convex part of the
     target, `dimension` and `volume` (pieces,) the size, in units of the input within each piece's flat. Where `simple` is
     set, a piece is a simple polytope, some of whose generators may coincide, and `facets` has those that each lies on.
+    `size` (dim,) is how large the domain's coordinates are, 0 where it has no end.
     """
 
     points: Array
@@ -42,6 +40,7 @@ class Pieces:
     facets: Array
     simple: Array
     level: tuple[Array, ...]
+    size: Array
 
     def __len__(self) -> int:
         return len(self.part)
@@ -50,7 +49,7 @@ class Pieces:
         """Return the generators of one piece and their weights, each once."""
         rows = slice(int(self.start[index]), int(self.start[index + 1]))
         points, weight = self.points[rows], self.weight[rows]
-        first = np.unique(labels(points, weight), return_index=True)[1]
+        first = np.unique(labels(points, weight, self.size), return_index=True)[1]
         return points[first], weight[first]
 
     def select(self, chosen: Array) -> Pieces:
@@ -60,7 +59,9 @@ class Pieces:
         rows = np.repeat(self.start[chosen] - ends[:-1], sizes) + np.arange(ends[-1])
         own = (self.words[chosen], self.part[chosen], self.dimension[chosen], self.volume[chosen])
         shape = (self.facets[rows], self.simple[chosen])
-        return Pieces(self.points[rows], self.weight[rows], ends, *own, *shape, tuple(self.level[int(i)] for i in chosen))
+        return Pieces(
+            self.points[rows], self.weight[rows], ends, *own, *shape, tuple(self.level[int(i)] for i in chosen), self.size
+        )
 
     def simplices(self, index: int) -> tuple[Array, Array]:
         """Return simplices (simplices, dimension + 1, dim) that make up one bounded piece, and the share of each in it."""
@@ -77,11 +78,20 @@ class Pieces:
         return points[corner], sizes / sizes.sum()
 
     @classmethod
-    def none(cls, dim: int, words: int) -> Pieces:
+    def none(cls, size: Array, words: int) -> Pieces:
         """Return no pieces."""
         none, whole = np.zeros(0), np.zeros(0, np.int64)
-        own = (np.zeros((0, words), np.uint64), whole, whole, none, np.zeros((0, 1), np.uint64), np.zeros(0, dtype=bool), ())
-        return cls(np.zeros((0, dim)), none, np.zeros(1, np.int64), *own)
+        own = (
+            np.zeros((0, words), np.uint64),
+            whole,
+            whole,
+            none,
+            np.zeros((0, 1), np.uint64),
+            np.zeros(0, dtype=bool),
+            (),
+            size,
+        )
+        return cls(np.zeros((0, len(size))), none, np.zeros(1, np.int64), *own)
 
     @classmethod
     def joined(cls, parts: list[Pieces]) -> Pieces:
@@ -94,22 +104,15 @@ class Pieces:
         for p, first in zip(parts, shifts[:-1], strict=True):
             facets[first : first + len(p.facets), : p.facets.shape[1]] = p.facets
         level = tuple(v for p in parts for v in p.level)
-        return cls(points, weight, start, words, part, dimension, volume, facets, simple, level)
+        return cls(points, weight, start, words, part, dimension, volume, facets, simple, level, parts[0].size)
 
 
-@final
-@dataclass(frozen=True, eq=False, slots=True)
-class Tie:
-    """A full-dimensional piece that maps onto the hyperplane of a row of the target, where outputs tie.
-
-    `outputs` are the entries that tie there, `included` says whether the piece belongs to the preimage: `Argmax` leaves a
-    tie with a lower index to that index.
-    """
-
-    vertices: Array
-    volume: float
-    outputs: tuple[int, ...]
-    included: bool
+def size_of(domain: Domain) -> Array:
+    """Return how large the coordinates of a domain are along each axis, 0 where it has no end."""
+    if not domain.is_bounded:
+        return np.zeros(domain.dim)
+    found: Array = np.abs(domain.start().points).max(0)
+    return found
 
 
 def solid_pieces(solid: Solid, domain: Domain) -> Pieces:
@@ -117,31 +120,33 @@ def solid_pieces(solid: Solid, domain: Domain) -> Pieces:
     cells, count = solid.cells, len(solid.cells)
     own = normal(cells.points[cells.vertex], cells.weight[cells.vertex])
     sizes = (solid.part, np.full(count, domain.dim), cells.volumes() * domain.scale)
-    shape = (cells.facets, np.ones(count, dtype=bool), tuple(solid.level))
-    return Pieces(own[:, :-1], own[:, -1], cells.start, cells.words, *sizes, *shape)
+    simple, level = np.ones(count, dtype=bool), tuple(solid.level)
+    where = (own[:, :-1], own[:, -1], cells.start, cells.words)
+    return Pieces(*where, *sizes, cells.facets, simple, level, size_of(domain))
 
 
 def flat_pieces(flats: list[Flat], domain: Domain) -> Pieces:
     """Return flat pieces, measured in units of the input."""
-    basis, parts = domain.basis.numpy(), []
+    basis, size, parts = domain.basis.numpy(), size_of(domain), []
     for f in flats:
         own = normal(f.generators.points, f.generators.weight)
         volume = flat_volume(own[:, :-1] @ basis.T, own[:, -1], f.dimension)
-        parts.append(_one(own, f.words, (f.part, f.dimension, volume), f.level))
+        parts.append(_one(own, f.words, (f.part, f.dimension, volume), f.level, size))
     return Pieces.joined(parts)
 
 
-def _one(own: Array, words: Array, sizes: tuple[int, int, float], level: Array) -> Pieces:
+def _one(own: Array, words: Array, sizes: tuple[int, int, float], level: Array, size: Array) -> Pieces:
     """Return one piece by its generators, as they are."""
     part, dimension, volume = (np.array([v]) for v in sizes)
-    shape = (np.zeros((len(own), 1), np.uint64), np.zeros(1, dtype=bool), (level,))
+    shape = (np.zeros((len(own), 1), np.uint64), np.zeros(1, dtype=bool), (level,), size)
     return Pieces(own[:, :-1], own[:, -1], np.array([0, len(own)]), words[None], part, dimension, volume, *shape)
 
 
-def maximal(solid: Pieces, flats: list[Flat]) -> list[Flat]:
+def maximal(solid: Pieces, flats: list[Flat], several: bool) -> list[Flat]:
     """Return the flat pieces that lie in no other piece; of equal ones the first.
 
-    Only a piece on the boundary of its cell can lie in another cell's. Cost: for each of those, the pieces whose bounding
+    Only a piece on the boundary of its cell can lie in another cell's; where the target has `several` parts, it can lie in
+    another one of its own cell's, too. Cost: for each of those, the pieces whose bounding
     boxes hold its own, by least squares with weights of at least 0.
     """
     order = sorted(range(len(flats)), key=lambda i: -flats[i].dimension)
@@ -149,27 +154,26 @@ def maximal(solid: Pieces, flats: list[Flat]) -> list[Flat]:
     low, high = _boxes(solid)
     for i in order:
         flat = flats[i]
-        if not np.bitwise_and.reduce(flat.generators.facets, axis=0).any() or not (
-            _in_solid(solid, low, high, flat) or _in_flat(kept, flat)
-        ):
+        exposed = several or np.bitwise_and.reduce(flat.generators.facets, axis=0).any()
+        if not exposed or not (_in_solid(solid, low, high, flat) or _in_flat(kept, flat, solid.size)):
             kept.append(flat)
     return kept
 
 
-def _joined(flats: list[Flat], walls: int) -> list[Flat]:
+def rejoined(flats: list[Flat], walls: int, size: Array) -> list[Flat]:
     """Return flat pieces of which those of one region, part and dimension are one where they touch a wall between cones."""
     wall, groups = np.uint64((1 << walls) - 1), defaultdict[Any, list[Flat]](list)
     for i, flat in enumerate(flats):
         touching = bool((flat.generators.facets[:, 0] & wall).any())
         groups[(flat.words.tobytes(), flat.part, flat.dimension) if touching else i].append(flat)
-    return [group[0] if len(group) == 1 else _one_flat(group) for group in groups.values()]
+    return [group[0] if len(group) == 1 else _one_flat(group, size) for group in groups.values()]
 
 
-def _one_flat(group: list[Flat]) -> Flat:
+def _one_flat(group: list[Flat], size: Array) -> Flat:
     """Return the hull of flat pieces; as they come from several cells, it may lie on the boundary of any."""
     points, weight = (np.concatenate([getattr(f.generators, n) for f in group]) for n in ("points", "weight"))
-    first = np.unique(labels(points, weight), return_index=True)[1]
-    kept = first[extreme(points[first], weight[first])]
+    first = np.unique(labels(points, weight, size), return_index=True)[1]
+    kept = first[extreme(points[first], weight[first], size)]
     facets = np.full((len(kept), group[0].generators.facets.shape[1]), ~np.uint64(0))
     return group[0]._replace(generators=Generators(points[kept], weight[kept], facets))
 
@@ -188,11 +192,11 @@ def united(pieces: Pieces, walls: int, touching: Array) -> Pieces:
         if len(members) == 1:
             parts.append(group)
             continue
-        first = np.unique(labels(group.points, group.weight), return_index=True)[1]
-        own = normal(group.points[first], group.weight[first])
-        own = own[extreme(own[:, :-1], own[:, -1])]
+        points, weight = group.points, group.weight
+        first = np.unique(labels(points, weight, pieces.size), return_index=True)[1]
+        own = normal(points[first], weight[first])[extreme(points[first], weight[first], pieces.size)]
         sizes = (int(group.part[0]), int(group.dimension[0]), float(group.volume.sum()))
-        parts.append(_one(own, group.words[0], sizes, group.level[0]))
+        parts.append(_one(own, group.words[0], sizes, group.level[0], pieces.size))
     return Pieces.joined(parts)
 
 
@@ -210,85 +214,31 @@ def _boxes(pieces: Pieces) -> tuple[Array, Array]:
 
 def _in_solid(solid: Pieces, low: Array, high: Array, flat: Flat) -> bool:
     own = normal(flat.generators.points, flat.generators.weight)
-    places = own[own[:, -1] > 0, :-1]
-    room = 1e-9 * max(float(np.abs(places).max(initial=0.0)), np.finfo(float).tiny)
+    places, room = own[own[:, -1] > 0, :-1], _room(own, solid.size)
     near = np.flatnonzero((low <= places.min(0) + room).all(1) & (high >= places.max(0) - room).all(1))
-    return any(holds(*solid.generators(int(i)), *flat.generators[:2]) for i in near)
+    return any(holds(*solid.generators(int(i)), *flat.generators[:2], solid.size) for i in near)
 
 
-def _in_flat(kept: list[Flat], flat: Flat) -> bool:
-    own = flat.generators
+def _in_flat(kept: list[Flat], flat: Flat, size: Array) -> bool:
+    own = flat.generators[:2]
     return any(
-        other.dimension >= flat.dimension and holds(other.generators.points, other.generators.weight, own.points, own.weight)
+        other.dimension >= flat.dimension and holds(*other.generators[:2], *own, size)
         for other in kept
-        if _close(other.generators, own)
+        if _close(other.generators, flat.generators, size)
     )
 
 
-def _close(outer: Generators, inner: Generators) -> bool:
+def _close(outer: Generators, inner: Generators, size: Array) -> bool:
     """Say whether a bounded set could hold another one, by their bounding boxes."""
     if not (outer.weight > 0).all():
         return True
-    a, b = (normal(g.points, g.weight)[:, :-1] for g in (outer, inner))
-    room = 1e-9 * max(float(np.abs(a).max(initial=0.0)), np.finfo(float).tiny)
+    a, b = (normal(g.points, g.weight) for g in (outer, inner))
+    room, (a, b) = _room(a, size), (a[:, :-1], b[:, :-1])
     return bool((a.min(0) <= b.min(0) + room).all() and (a.max(0) >= b.max(0) - room).all())
 
 
-class Gathered:
-    """The pieces of a preimage as they come."""
-
-    def __init__(self, target: OutputSet, domain: Domain) -> None:
-        self.target, self.domain = target, domain
-        self.walls = 0 if domain.is_bounded else domain.dim + 1
-        self.fate = Fate()
-        self.solid: list[Pieces] = []
-        self.tied: list[tuple[Pieces, int]] = []
-        self.touching: list[Array] = []
-        self.flat: list[Flat] = []
-
-    @property
-    def count(self) -> int:
-        """How many pieces there are so far, some of which may be parts of one."""
-        return sum(map(len, self.solid)) + len(self.flat)
-
-    def add(self, found: Found, fate: Fate) -> None:
-        """Take in what a chunk of cells holds."""
-        self.fate.add(fate)
-        self.flat += found.flat
-        for solid in found.solid:
-            self._solid(solid)
-
-    def _solid(self, solid: Solid) -> None:
-        part = int(solid.part[0])
-        excluded = (solid.level & self.target.parts[part].strict.numpy()).any(1)
-        pieces = solid_pieces(solid, self.domain)
-        ties = solid.level.any(1)
-        if ties.any():
-            self.tied.append((pieces.select(np.flatnonzero(ties)), part))
-        wall = np.bitwise_or.reduceat(solid.cells.facets[:, 0], solid.cells.start[:-1]) & np.uint64((1 << self.walls) - 1)
-        kept = np.flatnonzero(~excluded)
-        if len(kept):
-            self.solid.append(pieces if len(kept) == len(pieces) else pieces.select(kept))
-            self.touching.append((wall != 0)[kept])
-
-    def result(self, words: int) -> Pieces:
-        """Return the maximal pieces, those of the largest dimension first; `words` is how many a pattern has."""
-        dim = self.domain.dim
-        solid = Pieces.joined(self.solid) if self.solid else Pieces.none(dim, words)
-        solid = united(solid, self.walls, np.concatenate([np.zeros(0, dtype=bool), *self.touching]))
-        flats = maximal(solid, _joined(self.flat, self.walls))
-        if not flats:
-            return solid
-        flat = flat_pieces(flats, self.domain)
-        return Pieces.joined([solid, flat]) if len(solid) else flat
-
-    def ties(self) -> Iterator[Tie]:
-        """Yield the full-dimensional pieces that map onto a row of the target."""
-        for pieces, part in self.tied:
-            rows = self.target.parts[part]
-            for i, level in enumerate(pieces.level):
-                among = torch.from_numpy(level) & ~rows.equal
-                outputs = torch.nonzero(rows.matrix[among].any(0)).reshape(-1).tolist()
-                included = not bool((among & rows.strict).any())
-                if outputs:
-                    yield Tie(pieces.generators(i)[0], float(pieces.volume[i]), tuple(outputs), included)
+def _room(own: Array, size: Array) -> Array:
+    """Return how far generators may be off along each axis, and some more."""
+    largest = np.abs(own[own[:, -1] > 0, :-1]).max(0)
+    found: Array = COINCIDENT * np.maximum(largest, np.where(size > 0, size, largest.max(initial=0.0)))
+    return found

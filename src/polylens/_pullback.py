@@ -21,6 +21,7 @@ from ._engine import Chunk, Engine
 from ._findings import Fate, Flat, Found, Solid
 from ._frames import Cells as Incidences
 from ._generators import Generators, clipped, dimension
+from ._pieces import size_of
 from ._reach import Cover, Reach
 from ._tasks import Job, Task, alone, in_parallel, tasks
 from ._workspace import Sweep, Tally, Workspace
@@ -97,6 +98,7 @@ class _Pullback:
         self.tried, self.lost = np.zeros(self.last), np.zeros(self.last)
         self.fate = Fate([0] * self.last)
         self.workspace: Workspace | None = None
+        self.size = size_of(job.domain)
 
     def run(self) -> Iterator[tuple[Found, Fate]]:
         """Yield what all chunks hold."""
@@ -130,7 +132,7 @@ class _Pullback:
         low = self.reach.lowest(Cover(chunk.cells.start, chunk.cells.vertex, chunk.points, chunk.weight, values)).numpy()
         kept = np.zeros(len(chunk), dtype=bool)
         for rows in self.rows:
-            kept |= (low[:, rows] <= 0).all(1)
+            kept |= ~(low[:, rows] > 0).any(1)
         lost = len(chunk) - int(kept.sum())
         self.tried[level] += len(chunk)
         self.lost[level] += lost
@@ -218,11 +220,11 @@ class _Pullback:
         generators = Generators(chunk.points[vertex], chunk.weight[vertex], chunk.cells.mask[first:last])
         values = z[np.ix_(vertex, rows)]
         near = room[np.ix_(vertex, rows)]
-        left = clipped(generators, values, near, self.equal[part])
+        left = clipped(generators, values, near, self.equal[part], self.size)
         if left is None:
             return None
         level = (np.abs(left[1]) <= near.max(0)).all(0)
         if (level & self.strict[part]).any():
             return None
         own = left[0]
-        return Flat(own, dimension(own.points, own.weight), chunk.words[cell], part, level)
+        return Flat(own, dimension(own.points, own.weight, self.size), chunk.words[cell], part, level)

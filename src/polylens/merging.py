@@ -107,13 +107,13 @@ def merge(of: Preimage) -> Merged:
     parts = [_part(of, i) for i in range(len(of))]
     done = [p for p in parts if len(p.rays) or p.dimension == 0]
     for k in sorted({p.dimension for p in parts} - {0}, reverse=True):
-        done += _merged([p for p in parts if p.dimension == k and not len(p.rays)], of.domain.basis.numpy())
+        done += _merged([p for p in parts if p.dimension == k and not len(p.rays)], of)
     return Merged(of, tuple(sorted(done, key=lambda p: (-p.dimension, p.members))))
 
 
 def _part(of: Preimage, index: int) -> ConvexPart:
     points, weight = of.arrays.generators(index)
-    kept = extreme(points, weight)
+    kept = extreme(points, weight, of.arrays.size)
     piece = of[index]
     return ConvexPart(
         _sorted(points[kept & (weight > 0)]), points[kept & (weight == 0)], piece.dimension, piece.volume, (index,)
@@ -124,11 +124,13 @@ def _sorted(points: Array) -> Array:
     return points[np.lexsort(points.T[::-1])]
 
 
-def _merged(parts: list[ConvexPart], basis: Array) -> list[ConvexPart]:
+def _merged(parts: list[ConvexPart], of: Preimage) -> list[ConvexPart]:
     """Return bounded parts of one dimension, merged until no two of those that meet have a convex union."""
+    if len(parts) < 2:
+        return parts
     alive: list[ConvexPart | None] = list(parts)
     low, high = (np.array([f(p.vertices, axis=0) for p in parts]) for f in (np.min, np.max))
-    room = _EQUAL * max((float(np.abs(p.vertices).max()) for p in parts), default=0.0)
+    room = _EQUAL * np.max([np.abs(p.vertices).max(0) for p in parts], axis=0)
     for i in progress(range(len(parts)), len(parts), "merging"):
         current, grown = alive[i], True
         while current is not None and grown:
@@ -138,26 +140,26 @@ def _merged(parts: list[ConvexPart], basis: Array) -> list[ConvexPart]:
             )
             for j in near.tolist():
                 other = alive[j]
-                union = None if other is None or j == i else _union(current, other, basis)
+                union = None if other is None or j == i else _union(current, other, of)
                 if union is not None:
                     alive[i], alive[j], current, grown = union, None, union, True
                     low[i], high[i] = union.vertices.min(0), union.vertices.max(0)
     return [p for p in alive if p is not None]
 
 
-def _union(a: ConvexPart, b: ConvexPart, basis: Array) -> ConvexPart | None:
+def _union(a: ConvexPart, b: ConvexPart, of: Preimage) -> ConvexPart | None:
     """Return the union of two bounded sets of one dimension where it is convex."""
-    points = np.concatenate([a.vertices, b.vertices])
+    size, points = of.arrays.size, np.concatenate([a.vertices, b.vertices])
     weight = np.ones(len(points))
-    first = np.unique(labels(points, weight), return_index=True)[1]
-    if len(first) > len(points) - a.dimension or dimension(points, weight) > a.dimension:
+    first = np.unique(labels(points, weight, size), return_index=True)[1]
+    if len(first) > len(points) - a.dimension or dimension(points, weight, size) > a.dimension:
         return None  # a convex union of two sets meets in a whole facet of both, which has as many corners or more
     points, weight = points[first], weight[first]
     try:
-        volume = flat_volume(points @ basis.T, weight, a.dimension)
+        volume = flat_volume(points @ of.domain.basis.numpy().T, weight, a.dimension)
     except GeometryError:
         return None  # too thin for a hull: left as it is
     if volume > (1 + _EQUAL) * (a.volume + b.volume):
         return None
-    kept = extreme(points, weight)
+    kept = extreme(points, weight, size)
     return ConvexPart(_sorted(points[kept]), a.rays, a.dimension, a.volume + b.volume, tuple(sorted(a.members + b.members)))

@@ -19,8 +19,9 @@ from ._cell_maps import local_maps
 from ._check import ArrayLike, batches, is_batch, whole
 from ._draw import draw
 from ._findings import Fate
+from ._gathered import Gathered, Tie
 from ._locate import inside
-from ._pieces import Gathered, Pieces, Tie
+from ._pieces import Pieces
 from ._progress import reached
 from ._rounding import evaluated
 from ._types import Result, Tolerance
@@ -141,6 +142,8 @@ class Preimage(Result):
         return len(self.arrays)
 
     def __getitem__(self, index: int) -> Piece:
+        if not hasattr(index, "__index__"):
+            raise InputError(f"piece: expected its number; got {index!r}; take several as in [p[i] for i in range(3)]")
         if not -len(self) <= index < len(self):
             raise IndexError(f"piece {index} of {len(self)}")
         return Piece(self, index % len(self))
@@ -268,8 +271,8 @@ class Preimage(Result):
         for k in sorted(set(self.dimensions.tolist()), reverse=True):
             of = self.dimensions == k
             total = float(self.volumes[of].sum())
-            size = "points" if k == 0 else f"of dimension {k}, volume {total:.6g}"
-            lines.append(f"  {int(of.sum())} {size}")
+            points = "isolated point" if of.sum() == 1 else "isolated points"
+            lines.append(f"  {int(of.sum())} {points if k == 0 else f'of dimension {k}, volume {total:.6g}'}")
         if self.fraction is not None and self.dimension == self.domain.dim:
             lines.append(f"  {self.fraction:.4%} of the domain")
         if self.ties:
@@ -357,7 +360,7 @@ def preimage(
 
     if limit is not None:
         whole(limit, "limit")
-    if time_limit is not None and not (isinstance(time_limit, int | float) and time_limit > 0):
+    if time_limit is not None and not (type(time_limit) in (int, float) and time_limit > 0):
         raise InputError(f"time_limit: expected a positive number of seconds, or None for no limit; got {time_limit!r}")
     net, place, begin = exact(net), domain_of(domain), time.perf_counter()
     outputs = output_set(target, net.output_shape).disjoint()
@@ -368,10 +371,12 @@ def preimage(
     reason = None
     with contextlib.closing(Search(job, outputs).found(n_jobs)) as stream:
         for found, fate in reached(stream, "pieces", "piece", lambda _: gathered.count):
+            if limit is not None and gathered.count >= limit:
+                reason = "limit"  # and there is more to look at
+                break
             gathered.add(found, fate)
-            late = deadline is not None and time.time() > deadline
-            reason = "time_limit" if late else "limit" if limit is not None and gathered.count >= limit else None
-            if reason:
+            if deadline is not None and time.time() > deadline:
+                reason = "time_limit"
                 break
     if reason is None and deadline is not None and time.time() > deadline:
         reason = "time_limit"  # workers may have ended before their last cells

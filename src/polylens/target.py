@@ -24,12 +24,16 @@ from .polytope import Polytope
 @final
 @dataclass(frozen=True, eq=False, slots=True)
 class Part:
-    """One convex set {y : matrix y <= bound}: rows of `equal` hold with equality, those of `strict` without it."""
+    """One convex set {y : matrix y <= bound}: rows of `equal` hold with equality, those of `strict` without it.
+
+    Rows of `added` only keep the part apart from other parts of a union.
+    """
 
     matrix: Tensor
     bound: Tensor
     equal: Tensor
     strict: Tensor
+    added: Tensor
 
     @classmethod
     def of(cls, matrix: Tensor, bound: Tensor, strict: Tensor | None = None) -> Part:
@@ -39,7 +43,7 @@ class Part:
         twin &= matrix.any(1) & ~strict & ~strict[:, None]
         equal = twin.any(1)
         kept = ~torch.tril(twin, -1).any(1)  # the first of two stands for both
-        return cls(matrix[kept], bound[kept], equal[kept], strict[kept])
+        return cls(matrix[kept], bound[kept], equal[kept], strict[kept], torch.zeros_like(strict[kept]))
 
     @property
     def polytope(self) -> Polytope:
@@ -90,7 +94,7 @@ class Argmax:
         matrix[:, self.k] = -1.0
         strict = torch.tensor([j < self.k and not self.margin for j in others], dtype=torch.bool)
         bound = torch.full((len(others),), -float(self.margin), dtype=torch.float64)
-        return OutputSet((Part(matrix, bound, torch.zeros_like(strict), strict),), outputs)
+        return OutputSet((Part(matrix, bound, torch.zeros_like(strict), strict, torch.zeros_like(strict)),), outputs)
 
 
 @final
@@ -149,6 +153,8 @@ class OutputSet(Result):
 
         Raises InputError for anything else.
         """
+        if isinstance(constraints, str):
+            raise InputError(f"constraints: expected a list of them; got the text {constraints!r}; write [{constraints!r}]")
         rows = [row for text in constraints for row in _rows(text, dim)]
         matrix = torch.stack([r[0] for r in rows]) if rows else torch.zeros(0, dim, dtype=torch.float64)
         return cls.halfspaces(matrix, torch.tensor([r[1] for r in rows], dtype=torch.float64))
@@ -269,11 +275,12 @@ def _without(part: Part, other: Part) -> list[Part]:
 
 def _cut(part: Part, row: Tensor, bound: Tensor, strict: bool) -> Part:
     matrix, bounds = torch.cat([part.matrix, row[None]]), torch.cat([part.bound, bound[None]])
-    flag = torch.tensor([False])
-    return Part(matrix, bounds, torch.cat([part.equal, flag]), torch.cat([part.strict, flag | strict]))
+    no, yes = torch.tensor([False]), torch.tensor([True])
+    strict_rows, added = torch.cat([part.strict, yes if strict else no]), torch.cat([part.added, yes])
+    return Part(matrix, bounds, torch.cat([part.equal, no]), strict_rows, added)
 
 
-_TERM = re.compile(r"\s*([+-]?)\s*(?:(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)\s*\*?\s*)?(y_?(\d+))?", re.ASCII)
+_TERM = re.compile(r"\s*([+-]?)\s*(?:(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)\s*(\*?)\s*)?(y_?(\d+))?", re.ASCII)
 
 
 def _rows(text: str, dim: int) -> list[tuple[Tensor, float]]:
@@ -291,15 +298,15 @@ def _sum(text: str, dim: int, whole_text: str) -> tuple[Tensor, float]:
     row, constant, at, text = torch.zeros(dim, dtype=torch.float64), 0.0, 0, text.strip()
     while at < len(text):
         found = _TERM.match(text, at)
-        if found is None or not (found[2] or found[3]) or (at and not found[1]):
+        if found is None or not (found[2] or found[4]) or (found[3] and not found[4]) or (at and not found[1]):
             raise InputError(f'constraint: expected terms such as 2*y3 or -1.5 in {whole_text!r}; cannot read "{text[at:]}"')
         value = float(f"{found[1]}{found[2] or '1'}")
-        if not found[3]:
+        if not found[4]:
             constant += value
-        elif int(found[4]) < dim:
-            row[int(found[4])] += value
+        elif int(found[5]) < dim:
+            row[int(found[5])] += value
         else:
-            raise InputError(f"constraint: expected outputs y0 to y{dim - 1}; got {found[3]} in {whole_text!r}")
+            raise InputError(f"constraint: expected outputs y0 to y{dim - 1}; got {found[4]} in {whole_text!r}")
         at = found.end()
     if not text:
         raise InputError(f"constraint: expected a term on both sides; got {whole_text!r}")
