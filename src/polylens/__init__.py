@@ -15,6 +15,7 @@ from .errors import PolylensError
 from .explore import Exploration, explore
 from .facets import Facets, facets, reduced
 from .fibre import FibreWalk, fibre_walk
+from .invertibility import Invertibility, LayerKinds, invertibility
 from .layer_preimage import LayerPreimage, layer_preimage
 from .linearise import affine_map, affine_maps, linearise
 from .merging import ConvexPart, Merged, merge
@@ -54,6 +55,8 @@ __all__ = [
     "Frequencies",
     "Gaussian",
     "GaussianNoise",
+    "Invertibility",
+    "LayerKinds",
     "LayerPreimage",
     "Likelihood",
     "Merged",
@@ -99,6 +102,7 @@ __all__ = [
     "fibre_walk",
     "first_boundary",
     "forgotten_by_layer",
+    "invertibility",
     "is_omnidirectional",
     "iter_cells",
     "layer_preimage",

@@ -32,6 +32,11 @@ def kernel(rows: Matrix, dim: int) -> Matrix:
     return basis
 
 
+def independent_columns(rows: Matrix, dim: int) -> list[int]:
+    """Return the positions of columns that are a basis of all columns' span."""
+    return _reduced(rows, dim)[1]
+
+
 def alternative(rows: Matrix, dim: int) -> tuple[Vector | None, Vector | None]:
     """Return lambda >= 1 with M^T lambda = 0, for rows M of rank `dim`, or z != 0 with M z <= 0.
 

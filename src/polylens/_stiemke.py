@@ -119,6 +119,62 @@ def _shifted(matrix: Array, inner: Array, ray: Array) -> Array:
     return inner + min(1.0, 0.5 * float((-now[rising] / speed[rising]).min(initial=2.0))) * ray
 
 
+def gordan(matrix: Array, *, tolerance: Tolerance | None = None) -> tuple[Array | None, Array | None]:
+    """Return u >= 0, u != 0 with M^T u = 0, or z with M z < 0 in every row, or neither, for rows of any lengths but 0.
+
+    A u that is not positive throughout has rows of rank below their number where it is, up to rounding.
+
+    Algorithm: as `alternative`, with least squares on min |M^T u|^2 + (sum u - 1)^2 at the end.
+    """
+    scale = np.exp2(np.round(np.log2(np.linalg.norm(matrix, axis=1))))
+    rows = _Rows(matrix / scale[:, None], np.full(len(scale), 4 * EPS), (tolerance or Tolerance()).relative)
+    solver = _factored(rows)
+    for u, z in _projected(rows.m, solver) if solver is not None else ():
+        if u is not None and solver is not None and _positive(rows, u, solver.sigma) is not None:
+            return u / scale, None
+        if z is not None and (rows.m @ z < -rows.slack * np.linalg.norm(z)).all():
+            return None, z
+    u, z = _balanced(rows)
+    return (None if u is None else u / scale), z
+
+
+def _balanced(rows: _Rows) -> tuple[Array | None, Array | None]:
+    from scipy.optimize import nnls
+
+    n, d = rows.m.shape
+    try:
+        u, _ = nnls(np.vstack([rows.m.T, np.ones(n)]), np.append(np.zeros(d), 1.0))
+    except RuntimeError:
+        return None, None
+    z = -(rows.m.T @ u)
+    if (rows.m @ z < -rows.slack * np.linalg.norm(z)).all():
+        return None, z
+    used = u > 0
+    left, values, _ = _svd(rows.m[used])
+    rank = rows.rank(values, rows.m[used].shape)
+    part = u[used] - left[:, :rank] @ (left[:, :rank].T @ u[used])
+    if rank == int(used.sum()) or not (part > 0).all():
+        return None, None
+    u[used] = part
+    proven = np.linalg.norm(rows.m.T @ u) <= rows.slack.max() * u.sum()
+    return (u if proven else None), None
+
+
+def factored_rows(matrix: Array) -> _Solver | None:
+    """Return the factor of A A^T for rows A (rows, dim) of lengths about 1 that are proven to be independent."""
+    return _factored(_Rows(np.ascontiguousarray(matrix.T), np.full(matrix.shape[1], EPS), 0.0))
+
+
+def rank_of(matrix: Array, error: Array) -> int:
+    """Return the rank of rows (rows, dim) that are known up to `error` (rows,)."""
+    norms = np.linalg.norm(matrix, axis=1)
+    live = norms > 2 * error
+    if not live.any():
+        return 0
+    rows = _Rows(matrix[live] / norms[live, None], error[live] / norms[live], 0.0)
+    return rows.rank(_svd(rows.m)[1], rows.m.shape)
+
+
 def hull_radius(matrix: Array, multipliers: Array) -> float:
     """Return a lower bound of the radius of the ball around 0 within the hull of the rows (rows, dim), 0 for none.
 
@@ -220,7 +276,7 @@ def _least_eigenvalue(solver: _Solver, d: int) -> float:
 def _spectrum(rows: _Rows) -> tuple[float, Array | None]:
     """Return a lower bound of the least singular value and, where the rank is below dim, a unit vector of the kernel."""
     n, d = rows.m.shape
-    _, values, right = np.linalg.svd(rows.m, full_matrices=n < d)
+    _, values, right = _svd(rows.m, full=n < d)
     if rows.rank(values, rows.m.shape) < d:
         return 0.0, right[-1]
     return float(values.min() - 2 * (n + d) * EPS * values.max()) - rows.blur, None
@@ -305,7 +361,7 @@ def _ray(rows: _Rows, z: Array) -> Array | None:
 def _within(rows: _Rows, active: Mask, z: Array) -> Array | None:
     """Return z moved into the kernel of its active rows, None where they have none near or other rows become positive."""
     held = rows.m[active]
-    _, values, right = np.linalg.svd(held, full_matrices=False)
+    _, values, right = _svd(held)
     rank = rows.rank(values, held.shape)
     if rank >= held.shape[1]:
         return None
@@ -316,3 +372,8 @@ def _within(rows: _Rows, active: Mask, z: Array) -> Array | None:
     v = rows.m @ (z / size)
     proven = (np.abs(v) <= rows.slack)[active].all() and (v < -rows.slack)[~active].all()
     return z / size if proven else None
+
+
+def _svd(m: Array, *, full: bool = False) -> tuple[Array, Array, Array]:
+    left, values, right = np.linalg.svd(m, full_matrices=full)
+    return left, np.asarray(values, dtype=np.float64), right

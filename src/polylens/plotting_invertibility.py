@@ -1,0 +1,47 @@
+"""Drawings of invertibility: kinds of preimages, counted by the number of positive outputs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .invertibility import Invertibility
+from .layer_preimage import KINDS, WORDS
+from .plotting import BLUE, GREEN, GREY, INK, ORANGE, _axes, draw, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Array = np.ndarray[Any, Any]
+_COLOURS = {"singleton": GREEN, "bounded": BLUE, "unbounded": ORANGE, "undecided": GREY}
+
+
+@draw.register(Invertibility)
+def _(result: Invertibility, ax: Axes | None = None, *, layer: str | int = 0, bins: int = 40) -> Axes:
+    """Draw one layer's preimages as stacked bars over the number of positive outputs, with a line at the number of inputs.
+
+    Right of the line a preimage is a single point unless rows depend on one another: such ones are marked.
+    """
+    found = result[layer]
+    positive, kind = found.positive.numpy(), found.kind.numpy()
+    shown = [k for k in range(len(KINDS)) if bool((kind == k).any())]
+    low, high = min(int(positive.min()), found.inputs), max(int(positive.max()), found.inputs)
+    edges = np.linspace(low - 0.5, high + 0.5, min(bins, high - low + 1) + 1)
+    with style():
+        ax = _axes(ax, 7, 3.6)
+        ax.hist(
+            [positive[kind == k] for k in shown],
+            bins=edges.tolist(),
+            stacked=True,
+            color=[_COLOURS[KINDS[k]] for k in shown],
+            label=[f"{WORDS[KINDS[k]]}: {int((kind == k).sum()):,}" for k in shown],
+        )
+        ax.axvline(found.inputs, color=INK, linewidth=1, linestyle="--", label=f"{found.inputs:,} inputs")
+        deficient = positive[(positive >= found.inputs) & (kind != KINDS.index("singleton"))]
+        if len(deficient):
+            ax.plot(deficient, np.zeros(len(deficient)), "v", color=INK, clip_on=False, label="dependent rows")
+        ax.legend(loc="best")
+        title = f"Preimages of {len(kind):,} outputs of {found.name}, on the {found.reach}"
+        ax.set(xlabel="positive outputs", ylabel="inputs", title=title)
+    return ax
