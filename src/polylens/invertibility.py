@@ -141,6 +141,7 @@ def invertibility(
         X: inputs (batch, *input_shape), or one of them.
         layers: names of gates or positions among them; None for all, and for the affine part behind the last gate.
         domain: what inputs of the network are known to satisfy, a polytope in the flattened input.
+        tolerance: as for `layer_preimage`.
 
     Raises:
         UnsupportedError: a layer that was asked for by name is skipped otherwise; or its matrix would be too large.

@@ -142,13 +142,15 @@ def layer_preimage(
     can reach them. Pre-activations within the tolerance of 0, relative to their terms, count as 0: tight inequalities.
 
     Args:
-        weight, bias: (m, n) and (m,), the bias 0 where None.
+        weight: (m, n).
+        bias: (m,), 0 where None.
         x: an input (n,); or else
         y: an output, (m,), or (2 m,) for "crelu"; an input is then sought first. Not for "abs".
         gate: "relu"; "leaky_relu", "crelu" (ReLU of z and of -z), "identity", whose rows are all equalities; "abs".
         slope: the slope of "leaky_relu" below 0, where y is given; it has to be positive, or the gate is not injective.
         reachable: what is known of inputs: None, "orthant" (x >= 0, as behind a ReLU) or a polytope in R^n.
         exact: decide the kind and the dimension in rational arithmetic, where nothing is undecided; for m n <= 4096.
+        tolerance: the part of its terms up to which a pre-activation counts as 0.
 
     Raises: GeometryError where no input has the output y or x is not reachable; InputError, ShapeError.
 

@@ -117,7 +117,8 @@ def is_omnidirectional(
 
     Args:
         A: matrix (rows, dim); its rows may have any lengths.
-        b, point: (rows,) and (dim,), both or neither.
+        b: (rows,), with a point; None for the matrix alone.
+        point: (dim,), with b; None for the matrix alone.
         exact: decide in rational arithmetic, in which floats are what they are, so that nothing is undecided; for matrices
             of at most 4096 entries.
         tolerance: products with unit vectors up to its relative size count as 0 in rays that only just are.
@@ -152,6 +153,13 @@ def unique_solution(
     It is iff some of the rows that are tight at x0 are omnidirectional; then all of these are. Rows within the tolerance of
     0, relative to their terms, are tight; with `exact`, those that are 0 in rational arithmetic. In dimension 0 every
     solution is the only one.
+
+    Args:
+        A: matrix (rows, dim).
+        b: (rows,).
+        x0: a solution (dim,).
+        exact: decide in rational arithmetic, for matrices of at most 4096 entries.
+        tolerance: what counts as tight, relative to the terms.
 
     Raises: GeometryError where x0 is no solution; InputError, ShapeError as `is_omnidirectional`.
 
