@@ -100,10 +100,6 @@ def _hull(points: Array) -> Any:
 
     try:
         return ConvexHull(points)
-    except QhullError:
-        pass
-    try:
-        return ConvexHull(points, qhull_options="QJ")  # moved by some roundings, as Qhull advises where merging fails
     except QhullError as error:
         reason = str(error).strip().splitlines()[0]
         raise GeometryError(
