@@ -383,7 +383,15 @@ def test_a_seven_is_walked_into_a_four_that_the_network_cannot_tell_from_it(data
     assert walk.reason == "domain"
 
 
-@pytest.mark.parametrize("name", ["mnist-net_256x4.onnx", "Convnet_maxpool.onnx", "cifar_base_kw.onnx", "resnet_2b.onnx"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mnist-net_256x4.onnx",
+        "cifar_base_kw.onnx",
+        pytest.param("Convnet_maxpool.onnx", marks=pytest.mark.slow),
+        pytest.param("resnet_2b.onnx", marks=pytest.mark.slow),
+    ],
+)
 def test_real_networks_are_walked_on(data: Path, name: str) -> None:
     net, images, _ = network_and_images(data, name, 2)
     low, high = float(images.min()), float(images.max())
