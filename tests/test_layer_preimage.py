@@ -72,7 +72,7 @@ def check(found: LayerPreimage) -> None:
         for z in found.pair:
             assert torch.allclose(outputs(found, z), y, rtol=1e-9, atol=1e-9 * size * (1 + float(z.norm())))
             if found.reachable is not None:
-                assert bool(found.reachable.contains(z, 1e-9))
+                assert bool(found.inequalities.contains(z, 1e-9 * size * (1 + float(z.norm()))))
     assert found.span <= found.diameter * (1 + 1e-9)
 
 

@@ -15,7 +15,7 @@ from .polytope import Polytope
 MOST_ENTRIES = 4096
 
 
-def exact_size(weight: Tensor, bias: Tensor, x: Tensor, equal: Tensor | None, reachable: Polytope | None, found: Size) -> Size:
+def exact_size(weight: Tensor, bias: Tensor, x: Tensor, equal: Tensor | None, reachable: Polytope, found: Size) -> Size:
     """Return what was found with kind and dimension as they are in rationals; `equal` None: the positive pre-activations."""
     if weight.numel() > MOST_ENTRIES:
         raise InputError(f"exact: expected a layer of at most {MOST_ENTRIES} weights; got {weight.numel()}; leave it out")
@@ -24,9 +24,8 @@ def exact_size(weight: Tensor, bias: Tensor, x: Tensor, equal: Tensor | None, re
     on = [v > 0 for v in z] if equal is None else [True] * len(z)
     rows = [row for row, positive in zip(a, on, strict=True) if positive]
     less = [(row, -v) for row, v, positive in zip(a, z, on, strict=True) if not positive]
-    if reachable is not None:
-        for row, bound in zip(exact(reachable.matrix.tolist()), exact([reachable.bound.tolist()])[0], strict=True):
-            less.append((row, bound - dot(row, point)))
+    for row, bound in zip(exact(reachable.matrix.tolist()), exact([reachable.bound.tolist()])[0], strict=True):
+        less.append((row, bound - dot(row, point)))
     lines = kernel(rows, len(point))
     if not lines:
         return found._replace(kind="singleton", dimension=0)

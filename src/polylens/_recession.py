@@ -26,7 +26,7 @@ Kind = Literal["singleton", "bounded", "unbounded", "undecided"]
 class System(NamedTuple):
     """E (equalities, n) and G (inequalities, n), rows of lengths about 1; at the point G has `slack` >= 0, 0 where it is tight.
 
-    With `orthant` the last n inequalities are x >= 0.
+    With `orthant` x >= 0 holds as well: n more inequalities, the last ones, whose rows are not written down.
     """
 
     equal: Array
@@ -34,10 +34,15 @@ class System(NamedTuple):
     slack: Array
     orthant: bool
 
-    @property
-    def others(self) -> int:
-        """How many inequalities stand before the orthant's."""
-        return len(self.less) - (self.less.shape[1] if self.orthant else 0)
+    def along(self, v: Array) -> Array:
+        """Return how fast the left sides of all inequalities grow along v (n,) or (n, k)."""
+        speed = self.less @ v
+        return np.concatenate([speed, -v]) if self.orthant else speed
+
+    def combined(self, multipliers: Array) -> Array:
+        """Return the combination (n,) of all inequalities' rows."""
+        total = self.less.T @ multipliers[: len(self.less)]
+        return total - multipliers[len(self.less) :] if self.orthant else total
 
 
 class Size(NamedTuple):
@@ -88,12 +93,16 @@ class Flat:
         """An orthonormal basis (n, dimension) of the kernel."""
         return self._parts[0][:, self.rank :] if len(self.rows) else np.eye(self.rows.shape[1])
 
-    def seen(self, rows: Array) -> tuple[Array, Array]:
-        """Return rows (k, n) on the basis, and how large their errors are."""
+    def seen(self, system: System, kept: Mask | None = None) -> tuple[Array, Array]:
+        """Return the inequalities that are kept, or all, on the basis, and how large their errors are."""
         condition = self._parts[2] if len(self.rows) else 1.0
-        n = self.rows.shape[1]
-        error = EPS * (4 + math.sqrt(n) + condition) * np.linalg.norm(rows, axis=1)
-        return rows @ self.basis, error
+        norms = np.linalg.norm(system.less, axis=1)
+        norms = np.concatenate([norms, np.ones(self.rows.shape[1])]) if system.orthant else norms
+        kept = np.ones(len(norms), dtype=bool) if kept is None else kept
+        k = len(system.less)
+        seen = system.less[kept[:k]] @ self.basis
+        seen = np.concatenate([seen, -self.basis[kept[k:]]]) if system.orthant else seen
+        return seen, EPS * (4 + math.sqrt(self.rows.shape[1]) + condition) * norms[kept]
 
     def project(self, v: Array) -> Array:
         """Return vectors (n, k) projected onto the kernel."""
@@ -124,7 +133,7 @@ def size(system: System, kernel: Flat, tolerance: Tolerance) -> Size:
     n = system.equal.shape[1]
     if kernel.dimension == 0:
         return Size("singleton", 0, None, None, None, 0.0, None)
-    small = system.orthant and len(system.equal) + system.others < kernel.dimension
+    small = system.orthant and len(system.equal) + len(system.less) < kernel.dimension
     found = _by_columns(system, tolerance) if small else None
     found = found or _by_rows(system, kernel, tolerance)
     if found.kind == "undecided":
@@ -140,7 +149,7 @@ def size(system: System, kernel: Flat, tolerance: Tolerance) -> Size:
 
 def _by_rows(system: System, kernel: Flat, tolerance: Tolerance) -> Size:
     nothing = Size("undecided", -1, None, None, None, math.inf, None)
-    seen, error = kernel.seen(system.less)
+    seen, error = kernel.seen(system)
     found = _stiemke.alternative(seen, error, tolerance=tolerance)
     if found.ray is not None:
         ray = kernel.basis @ found.ray
@@ -155,12 +164,12 @@ def _leads_out(system: System, ray: Array, tolerance: Tolerance) -> bool:
     """Say whether E v = 0 and G v <= 0, up to the tolerance of unit rows times a unit vector."""
     n = len(ray)
     room = max(tolerance.relative, 16 * n * EPS) * np.linalg.norm(ray)
-    return bool((np.abs(system.equal @ ray) <= room).all() and (system.less @ ray <= room).all())
+    return bool((np.abs(system.equal @ ray) <= room).all() and (system.along(ray) <= room).all())
 
 
 def _levels(system: System, kernel: Flat, multipliers: Array) -> Array:
     """Return mu with E^T mu = -G^T lambda."""
-    target = -(system.less.T @ multipliers)
+    target = -system.combined(multipliers)
     if kernel.solver is not None and len(system.equal) <= len(target):
         mu = kernel.solver(system.equal @ target)
         return np.asarray(mu + kernel.solver(system.equal @ (target - system.equal.T @ mu)))
@@ -189,8 +198,8 @@ def _by_columns(system: System, tolerance: Tolerance) -> Size | None:
 
     Unbounded iff some nonnegative combination of them is 0; bounded iff some y has a positive product with all of them.
     """
-    k, p = system.others, len(system.equal)
-    less, n = system.less[:k], system.equal.shape[1]
+    k, p = len(system.less), len(system.equal)
+    less, n = system.less, system.equal.shape[1]
     columns = np.block([[system.equal.T, less.T], [np.zeros((k, p)), np.eye(k)]])
     idle = np.flatnonzero(~columns.any(1))
     nothing = Size("undecided", -1, None, None, None, math.inf, None)
@@ -221,7 +230,7 @@ def _dimension(system: System, kernel: Flat, tolerance: Tolerance) -> tuple[int,
     inner = _strictly(system, tight)
     if inner is not None:
         return kernel.dimension, inner
-    seen, error = kernel.seen(system.less[tight])
+    seen, error = kernel.seen(system, tight)
     equal, way = _stiemke.implicit(seen, error)
     dimension = kernel.dimension - _stiemke.rank_of(seen[equal], error[equal])
     if dimension == 0 and _stiemke.alternative(seen, error, tolerance=tolerance).answer is not True:
@@ -231,8 +240,8 @@ def _dimension(system: System, kernel: Flat, tolerance: Tolerance) -> tuple[int,
 
 def _strictly(system: System, tight: Mask) -> Array | None:
     """Return v with E v = 0 and G v = -1 on the tight rows, where these rows are independent; None: unsettled."""
-    n, k = system.equal.shape[1], system.others
-    rows = np.vstack([system.equal, system.less[:k][tight[:k]]])
+    n, k = system.equal.shape[1], len(system.less)
+    rows = np.vstack([system.equal, system.less[tight[:k]]])
     fixed = tight[k:] if system.orthant else np.zeros(n, dtype=bool)
     right = np.concatenate([np.zeros(len(system.equal)), -np.ones(int(tight[:k].sum()))]) - rows[:, fixed].sum(1)
     v = fixed.astype(np.float64)
@@ -260,10 +269,11 @@ def chord(system: System, kernel: Flat, point: Array, inner: Array) -> tuple[Arr
     way = np.zeros((len(point), 0))
     for _ in range(ROUNDS):
         start = (ends[0] + ends[1]) / 2
-        slack = np.maximum(system.slack - system.less @ (start - point), 0.0)
+        slack = np.maximum(system.slack - system.along(start - point), 0.0)
         ways = kernel.project(np.hstack([rng.standard_normal((len(point), DIRECTIONS)), way]))
         ways = ways / np.maximum(np.linalg.norm(ways, axis=0), EPS)
-        forward, backward = (_until(slack, sign * (system.less @ ways)) for sign in (1.0, -1.0))
+        speeds = system.along(ways)
+        forward, backward = (_until(slack, sign * speeds) for sign in (1.0, -1.0))
         best = int(np.argmax(forward + backward))
         if forward[best] + backward[best] > np.linalg.norm(ends[0] - ends[1]):
             ends = (start - backward[best] * ways[:, best], start + forward[best] * ways[:, best])
@@ -275,7 +285,7 @@ def _middle(system: System, point: Array, inner: Array) -> tuple[Array, Array]:
     """Return the ends of the chord from the point along `inner`."""
     if not inner.any():
         return point, point
-    speed = system.less @ inner
+    speed = system.along(inner)
     tight = system.slack <= 0
     speed[tight] = np.minimum(speed[tight], 0.0)
     return point, point + float(_until(system.slack, speed[:, None])[0]) * inner

@@ -19,6 +19,8 @@ Mask = NDArray[np.bool_]
 
 EPS = 2.0**-52
 STEPS = 30  # alternating projections: where they help they need fewer, and each costs as much as two products with M
+FEW_STEPS = 3
+NEWTON_STEPS, STATIONARY = 40, 1e-12
 RELAXATION = 1.8  # how far beyond the nearest positive vector each of them goes
 CLEAR = 1e-6  # the least singular value, in parts of the largest that there can be, that products M^T M settle
 SHARES = (0.9, 0.5, 0.1)  # of what inverse iteration takes for the least eigenvalue, to be proven below it
@@ -124,40 +126,84 @@ def gordan(matrix: Array, *, tolerance: Tolerance | None = None) -> tuple[Array 
 
     A u that is not positive throughout has rows of rank below their number where it is, up to rounding.
 
-    Algorithm: as `alternative`, with least squares on min |M^T u|^2 + (sum u - 1)^2 at the end.
+    Algorithm: a few alternating projections; Newton's method on sum max(0, 1 + m_i.z)^2, whose minimum is 0 for some
+    multiple of any such z and otherwise has u = max(0, 1 + M z); at last nonnegative least squares on
+    |M^T u|^2 + (sum u - 1)^2.
     """
     scale = np.exp2(np.round(np.log2(np.linalg.norm(matrix, axis=1))))
     rows = _Rows(matrix / scale[:, None], np.full(len(scale), 4 * EPS), (tolerance or Tolerance()).relative)
-    solver = _factored(rows)
-    for u, z in _projected(rows.m, solver) if solver is not None else ():
-        if u is not None and solver is not None and _positive(rows, u, solver.sigma) is not None:
-            return u / scale, None
+    for u, z in _gordan_proposals(rows):
         if z is not None and (rows.m @ z < -rows.slack * np.linalg.norm(z)).all():
             return None, z
-    u, z = _balanced(rows)
-    return (None if u is None else u / scale), z
+        found = None if u is None else _nonnegative(rows, u)
+        if found is not None:
+            return found / scale, None
+    return None, None
 
 
-def _balanced(rows: _Rows) -> tuple[Array | None, Array | None]:
+def _gordan_proposals(rows: _Rows) -> Iterator[tuple[Array | None, Array | None]]:
     from scipy.optimize import nnls
 
     n, d = rows.m.shape
+    solver = _factored(rows) if n >= d else None
+    if solver is not None:
+        yield from _projected(rows.m, solver, FEW_STEPS)
+        yield _hinged(rows.m, solver)
     try:
         u, _ = nnls(np.vstack([rows.m.T, np.ones(n)]), np.append(np.zeros(d), 1.0))
-    except RuntimeError:
-        return None, None
-    z = -(rows.m.T @ u)
-    if (rows.m @ z < -rows.slack * np.linalg.norm(z)).all():
-        return None, z
+    except RuntimeError:  # its iterations are used up
+        return
+    yield u, -(rows.m.T @ u)
+
+
+def _hinged(m: Array, solver: _Solver) -> tuple[Array | None, Array | None]:
+    """Return u and z at the minimum of sum max(0, 1 + m_i.z)^2, or a z with M z < 0 that is met on the way."""
+    from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+    z = -solver(m.sum(0))
+    u = np.maximum(1 + m @ z, 0.0)
+    for _ in range(NEWTON_STEPS):
+        if u.max() < 1:
+            return None, z
+        used = u > 0
+        gradient = m[used].T @ u[used]
+        if np.linalg.norm(gradient) <= STATIONARY * u.sum():
+            return u, None
+        hessian = m[used].T @ m[used]
+        hessian.flat[:: len(z) + 1] += STATIONARY * len(m)
+        try:
+            step = -cho_solve(cho_factor(hessian, overwrite_a=True, check_finite=False), gradient, check_finite=False)
+        except LinAlgError:
+            break
+        value, speed, length = float(u @ u), m @ step, 1.0
+        while float(np.square(np.maximum(1 + m @ z + length * speed, 0.0)).sum()) > value and length > STATIONARY:
+            length /= 2
+        z = z + length * step
+        u = np.maximum(1 + m @ z, 0.0)
+    return u, z
+
+
+def _nonnegative(rows: _Rows, u: Array) -> Array | None:
+    """Return u >= 0 made to have M^T u = 0 more exactly, None where no exact one near it is proven."""
     used = u > 0
-    left, values, _ = _svd(rows.m[used])
-    rank = rows.rank(values, rows.m[used].shape)
-    part = u[used] - left[:, :rank] @ (left[:, :rank].T @ u[used])
-    if rank == int(used.sum()) or not (part > 0).all():
-        return None, None
-    u[used] = part
-    proven = np.linalg.norm(rows.m.T @ u) <= rows.slack.max() * u.sum()
-    return (u if proven else None), None
+    if not used.any():
+        return None
+    held = _Rows(rows.m[used], rows.error[used], rows.room)
+    solver = _factored(held) if len(held.m) > held.m.shape[1] else None
+    if solver is not None:
+        part = u[used] - held.m @ solver(held.m.T @ u[used])
+        proven = _positive(held, part, solver.sigma) is not None
+    else:
+        left, values, _ = _svd(held.m)
+        rank = rows.rank(values, held.m.shape)
+        part = u[used] - left[:, :rank] @ (left[:, :rank].T @ u[used])
+        exact = np.linalg.norm(held.m.T @ part) <= held.slack.max() * np.abs(part).sum()
+        proven = bool(rank < len(part) and (part > 0).all() and exact)
+    if not proven:
+        return None
+    found = np.zeros(len(u))
+    found[used] = part
+    return found
 
 
 def factored_rows(matrix: Array) -> _Solver | None:
@@ -292,10 +338,10 @@ def _proposals(m: Array, solver: _Solver | None) -> Iterator[tuple[Array | None,
         yield lam if solver is None else lam - m @ solver(m.T @ lam), -residual
 
 
-def _projected(m: Array, solve: _Solver) -> Iterator[tuple[Array | None, Array | None]]:
+def _projected(m: Array, solve: _Solver, steps: int = STEPS) -> Iterator[tuple[Array | None, Array | None]]:
     """Yield what over-relaxed alternating projections come upon: positive vectors of ker M^T, negative ones of M's range."""
     both = np.stack([np.ones(len(m)), -np.ones(len(m))], 1)
-    for _ in range(STEPS):
+    for _ in range(steps):
         z = solve(m.T @ both)
         image = m @ z
         lam, v = both[:, 0] - image[:, 0], image[:, 1]

@@ -55,7 +55,7 @@ class LayerPreimage(Result):
     point: Tensor
     equal: Tensor
     less: Tensor
-    reachable: Polytope | None
+    reachable: Polytope | Literal["orthant"] | None
     dimension: int | None
     diameter: float
     levels: Tensor | None
@@ -83,7 +83,7 @@ class LayerPreimage(Result):
     def inequalities(self) -> Polytope:
         """The rows that hold as inequalities: the layer's, then those of what can be reached."""
         rows = Polytope.of(self.weight[self.less], -self.bias[self.less])
-        return rows if self.reachable is None else rows & self.reachable
+        return _and(rows, self.reachable)
 
     @property
     def span(self) -> float:
@@ -97,7 +97,8 @@ class LayerPreimage(Result):
 
     def summary(self) -> str:
         m, n = self.weight.shape
-        where = "" if self.reachable is None else f", among inputs within {len(self.reachable)} further rows"
+        among = "x >= 0" if isinstance(self.reachable, str) else f"{len(self.reachable or ())} further rows"
+        where = "" if self.reachable is None else f", among inputs with {among}"
         lines = [f"{self.word} preimage ({self.kind}) of an output of {m} units on {n} inputs{where}"]
         lines.append(f"  {len(self.equal)} equalities, {len(self.less)} inequalities of the layer")
         if self.kind == "undecided":
@@ -183,8 +184,7 @@ class Layer(NamedTuple):
     weight: Tensor
     bias: Tensor
     gate: Gate
-    reachable: Polytope | None
-    orthant: bool
+    reachable: Polytope | Literal["orthant"] | None
 
     @property
     def m(self) -> int:
@@ -215,13 +215,11 @@ def _layer(weight: ArrayLike, bias: ArrayLike | None, gate: Gate, reachable: Lit
     b = torch.zeros(len(w), dtype=torch.float64) if bias is None else _checked(bias, "bias", (len(w),))
     if gate not in GATES:
         raise InputError(f"gate: expected one of {', '.join(GATES)}; got {gate!r}")
-    orthant = isinstance(reachable, str)
-    if orthant and reachable != "orthant":
+    if isinstance(reachable, str) and reachable != "orthant":
         raise InputError(f"reachable: expected None, 'orthant' or a Polytope; got {reachable!r}")
-    known = Polytope.box([0.0] * w.shape[1], [math.inf] * w.shape[1]) if orthant else reachable
-    if known is not None and (not isinstance(known, Polytope) or known.dim != w.shape[1]):
-        raise ShapeError(f"reachable: expected a Polytope in dimension {w.shape[1]}; got {known!r}")
-    return Layer(w, b, gate, known, orthant)
+    if isinstance(reachable, Polytope) and reachable.dim != w.shape[1]:
+        raise ShapeError(f"reachable: expected a Polytope in dimension {w.shape[1]}; got {reachable!r}")
+    return Layer(w, b, gate, reachable)
 
 
 def _checked(x: ArrayLike, what: str, shape: tuple[int, ...] | None) -> Tensor:
@@ -266,7 +264,8 @@ def _moved_within(rows: Tensor, less: Polytope, x: Tensor, tolerance: Tolerance)
     """Return a point of {x + ker rows} within the inequalities: the deepest, put onto the walls that it lies on."""
     kernel = _recession.flat(_unit(rows)[0].numpy())
     basis = torch.from_numpy(np.ascontiguousarray(kernel.basis))
-    seen, error = (torch.from_numpy(v) for v in kernel.seen(less.matrix.numpy()))
+    system = _recession.System(kernel.rows, less.matrix.numpy(), less.slack(x).numpy(), False)
+    seen, error = (torch.from_numpy(v) for v in kernel.seen(system))
     blind = torch.linalg.vector_norm(seen, dim=1) <= 2 * error
     slack, room = less.slack(x), _near(less, x)
     slack = torch.where(blind & (slack.abs() <= room), 0.0, slack)
@@ -308,8 +307,13 @@ def _pre_activation(layer: Layer, y: Tensor, slope: float) -> Tensor:
 
 
 def _inequalities(layer: Layer, equal: Tensor) -> Polytope:
-    rows = Polytope.of(layer.weight[~equal], -layer.bias[~equal])
-    return rows if layer.reachable is None else rows & layer.reachable
+    return _and(Polytope.of(layer.weight[~equal], -layer.bias[~equal]), layer.reachable)
+
+
+def _and(rows: Polytope, reachable: Polytope | Literal["orthant"] | None) -> Polytope:
+    """Return the rows, then those of what can be reached."""
+    known = Polytope.box([0.0] * rows.dim, [math.inf] * rows.dim) if isinstance(reachable, str) else reachable
+    return rows if known is None else rows & known
 
 
 # -- the answer
@@ -320,7 +324,8 @@ def _answer(layer: Layer, x: Tensor, equal: Tensor, exact: bool, tolerance: Tole
     kernel = _recession.flat(scaled.system.equal)
     found = _recession.size(scaled.system, kernel, tolerance)
     if exact:
-        found = exact_size(layer.weight, layer.bias, x, None if layer.gate == "relu" else equal, layer.reachable, found)
+        known = _and(Polytope.of(torch.zeros(0, layer.n, dtype=torch.float64), []), layer.reachable)
+        found = exact_size(layer.weight, layer.bias, x, None if layer.gate == "relu" else equal, known, found)
     levels, multipliers = (
         None if v is None else torch.from_numpy(v) / s
         for v, s in ((found.levels, scaled.equal), (found.multipliers, scaled.less))
@@ -345,15 +350,17 @@ def _answer(layer: Layer, x: Tensor, equal: Tensor, exact: bool, tolerance: Tole
 
 
 def _scaled(layer: Layer, x: Tensor, equal: Tensor, tolerance: Tolerance) -> _Scaled:
-    less = _inequalities(layer, equal)
+    orthant = isinstance(layer.reachable, str)
+    less = _and(Polytope.of(layer.weight[~equal], -layer.bias[~equal]), None if orthant else layer.reachable)
     slack = less.slack(x)
     room = tolerance.relative * (less.matrix.abs() @ x.abs() + less.bound.abs())
-    if bool((slack < -_near(less, x)).any()):
+    if bool((slack < -_near(less, x)).any()) or (orthant and bool((x < -NEAR * (1 + x.norm())).any())):
         raise GeometryError("layer_preimage: expected an input within what is reachable; x violates its rows")
-    slack = torch.where(slack <= room, 0.0, slack)
     (e, e_scale), (g, g_scale) = _unit(layer.weight[equal]), _unit(less.matrix)
-    system = _recession.System(e.numpy(), g.numpy(), (slack / g_scale).numpy(), layer.orthant)
-    return _Scaled(system, e_scale, g_scale)
+    slack = torch.where(slack <= room, 0.0, slack) / g_scale
+    if orthant:  # whose rows are units already
+        slack, g_scale = torch.cat([slack, x.clamp(min=0)]), torch.cat([g_scale, torch.ones_like(x)])
+    return _Scaled(_recession.System(e.numpy(), g.numpy(), slack.numpy(), orthant), e_scale, g_scale)
 
 
 def _unit(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -376,7 +383,8 @@ def _with_mirrors(found: LayerPreimage, tolerance: Tolerance) -> LayerPreimage:
     """Return the preimage under an absolute value, whose other signs may have inputs too."""
     if found.kind != "singleton":
         return found
-    within: Callable[[Tensor], bool] = lambda z: found.reachable is None or bool(found.reachable.contains(z, 1e-9))  # noqa: E731
+    known = _and(Polytope.of(torch.zeros(0, found.weight.shape[1], dtype=torch.float64), []), found.reachable)
+    within: Callable[[Tensor], bool] = lambda z: bool(known.contains(z, NEAR))  # noqa: E731
     other, settled, bound = mirrored(found.weight, found.bias, found.point, within, tolerance)
     if other is not None:
         return replace(found, kind="bounded", diameter=bound, pair=torch.stack([found.point, other]))
