@@ -77,8 +77,25 @@ def test_what_is_missed_by_less_than_a_rounding_is_not_decided() -> None:
 
 
 def test_strict_outputs_have_to_hold_strictly_at_a_witness() -> None:
-    assert_undecided(verify(ABS, prop("(<= -1 X_0 2)", "(> Y_0 2)")), "confirms none of")
+    assert verify(ABS, prop("(<= -1 X_0 2)", "(> Y_0 2)")).verdict == "unsat"
     assert_confirmed(verify(ABS, prop("(<= -1 X_0 2)", "(> Y_0 1.999)")), ABS)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_strict_row_that_is_passed_by_less_than_the_tolerance_is_never_unsat(whole: bool) -> None:
+    assert_confirmed(verify(ABS, prop("(<= -1 X_0 2)", "(> Y_0 1.99999999999999)"), whole=whole), ABS)
+    one = prop("(<= 0 X_0 1.99999999999999)", "(> Y_0 1.999999999999985)")
+    assert_undecided(verify(ABS, one, whole=whole), "confirms none of")
+
+
+def test_full_dimensional_pieces_on_a_strict_row_do_not_count() -> None:
+    flat = prop("(<= -2 X_0 -1)", "(> Y_0 Y_1)", outputs=2)
+    both = dense([([[1.0]], [0.0]), ([[1.0], [1.0]], None)])  # both outputs are relu(x)
+    assert verify(both, flat).verdict == "unsat"
+    found = verify(both, flat, whole=True)
+    assert found.verdict == "unsat"
+    assert found.unsafe is not None
+    assert found.unsafe[0].is_empty
 
 
 @pytest.mark.parametrize("whole", [False, True])
@@ -88,6 +105,9 @@ def test_strict_outputs_have_to_hold_strictly_at_a_witness() -> None:
         ("(<= 0 X_0 1)", "(< 1 1)", "(>= Y_0 0)"),
         ("(<= 1 X_0)", "(< X_0 1)", "(>= Y_0 0)"),
         ("(<= 0 X_0 1)", "(< (- Y_0 Y_0) 0)"),
+        ("(<= 0 X_0 1)", "(< Y_0 0.5)", "(<= 0.5 Y_0)"),
+        ("(<= 0 X_0 1)", "(> Y_0 1)"),
+        ("(<= 0 X_0 1)", "(or (> Y_0 1) (< Y_0 0))"),
     ],
 )
 def test_strict_formulas_that_hold_nowhere_are_unsat(formula: tuple[str, ...], whole: bool) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor
 from ._check import whole as whole_number
 from ._findings import Fate, Found
 from ._progress import reached
+from ._rounding import evaluated
 from ._types import Result
 from .convert.original import original as original_of
 from .domain import CUTTING, Domain, domain_of
@@ -29,11 +30,12 @@ from .germ import exact
 from .network import Network
 from .polytope import Polytope
 from .preimage import Preimage, preimage
-from .target import OutputSet, output_set
+from .target import OutputSet, Part
 from .vnnlib import Case, Property, holding, read_vnnlib
 
 Array = np.ndarray[Any, Any]
 _TRIED = 8  # points of a chunk of cells that the original is asked about, the deepest first
+_NEAR = 1e-9  # of its terms: how far off a closed row a computed centre may be, far above rounding
 _INNER = 1 << 14  # points of a chunk whose depth is computed
 
 
@@ -132,7 +134,8 @@ def verify(
 
     Algorithm: for each input set the stream of `preimage`, of the union of its output sets. The centres and corners of the
     pieces that a chunk of cells holds are sorted by how deep their outputs lie; the deepest are put to the original, and
-    the first that it confirms ends the search.
+    the first that it confirms ends the search. Pieces that lie wholly on a strict row of the outputs, as float64 has it at
+    their centres, do not count.
 
     References: C. Brix et al., First three years of the international verification of neural networks competition,
     STTT 25 (2023), on properties and what counts as a witness.
@@ -151,7 +154,7 @@ def verify(
     property = _fitting(property, net)
     if limit is not None:
         whole_number(limit, "limit")
-    if time_limit is not None and not (isinstance(time_limit, int | float) and time_limit > 0):
+    if time_limit is not None and not (type(time_limit) in (int, float) and time_limit > 0):
         raise InputError(f"time_limit: expected a positive number of seconds, or None for no limit; got {time_limit!r}")
     confirm = _Confirm(net, original)
     run = _Run(exact(net), confirm, limit, None if time_limit is None else time.time() + time_limit, n_jobs)
@@ -221,11 +224,12 @@ class _Run:
         before = self.pieces
         with contextlib.closing(search.found(self.n_jobs)) as stream:
             for found, fate in reached(stream, "cells", "cell", lambda _: self.cells):
+                if self.limit is not None and self.pieces - before >= self.limit:
+                    self.stopped = "limit"  # and there is more to look at
+                    return
                 self._count(fate)
                 self._try(domain, cases, _of_chunk(found))
-                self.pieces += sum(len(solid.cells) for solid in found.solid) + len(found.flat)
-                if self.limit is not None and self.pieces - before >= self.limit:
-                    self.stopped = "limit"
+                self.pieces += self._reaching(domain, cases, _centres(found))
                 if self.ended or self._late():
                     return
         self._late()  # workers may have ended before their last cells
@@ -234,12 +238,14 @@ class _Run:
         """Return the preimage in an input set, and look for a witness in it."""
         left = None if self.deadline is None else max(self.deadline - time.time(), 1e-3)
         found = preimage(
-            self.network, self._target(cases), domain, limit=self.limit, time_limit=left, n_jobs=self.n_jobs
+            self.network, self._target(cases, strict=True), domain, limit=self.limit, time_limit=left, n_jobs=self.n_jobs
         )  # fmt: skip
         self._count(found.fate)
         self.pieces += len(found)
         self.stopped = self.stopped or found.reason
         self._try(domain, cases, _of_preimage(found))
+        if found.is_empty and _is_strict(cases) and not self.ended:
+            self.first(domain, cases)  # what a strict row leaves out by less than the tolerance may still be reached
         return found
 
     def verdict(self) -> tuple[Literal["sat", "unsat", "unknown"], str | None]:
@@ -252,8 +258,20 @@ class _Run:
             return "unknown", f"ended by {self.stopped}" + (f"; {unconfirmed}" if self.pieces else "")
         return ("unknown", unconfirmed) if self.pieces else ("unsat", None)
 
-    def _target(self, cases: list[Case]) -> OutputSet:
-        return output_set([case.outputs for case in cases], self.network.output_shape).disjoint()
+    def _target(self, cases: list[Case], strict: bool = False) -> OutputSet:
+        """Return the outputs of any case, closed unless `strict` rows are to stay so."""
+        held = [case for case in cases if not (len(case.outputs) and is_empty(case.outputs).answer)]
+        parts = (Part.of(c.outputs.matrix, c.outputs.bound, c.strict.outputs if strict else None) for c in held)
+        return OutputSet(tuple(parts), math.prod(self.network.output_shape)).disjoint()
+
+    @torch.no_grad()
+    def _reaching(self, domain: Domain, cases: list[Case], centres: Array) -> int:
+        """Return how many pieces do not lie wholly on a strict row: their centres, which are interior, lie on none."""
+        if not len(centres) or not _is_strict(cases):
+            return len(centres)
+        x = domain.embed(centres).reshape(-1, *self.network.input_shape)
+        y, terms = (t.flatten(1).cpu() for t in evaluated(self.network, x.to(self.network.device), _NEAR))
+        return int(self._target(cases, strict=True).holds(y, _NEAR, terms).sum())
 
     def _count(self, fate: Fate) -> None:
         self.cells += sum(fate.dropped) + sum(fate.counts)
@@ -268,16 +286,25 @@ class _Run:
         return self.stopped is not None
 
 
+def _is_strict(cases: list[Case]) -> bool:
+    return any(bool(case.strict.outputs.any()) for case in cases)
+
+
+def _centres(found: Found) -> Array:
+    """Return a point (pieces, dim) in the relative interior of every piece that a chunk holds."""
+    parts = [solid.cells.centres() for solid in found.solid]
+    for flat in found.flat:
+        rays = flat.generators.points[flat.generators.weight == 0]
+        parts.append((_corners(flat.generators.points, flat.generators.weight).mean(0) + rays.sum(0))[None])
+    return np.concatenate(parts) if parts else np.zeros((0, 0))
+
+
 def _of_chunk(found: Found) -> Array:
     """Return points (points, dim) of the pieces that a chunk holds: their centres and their corners."""
-    parts = []
-    for solid in found.solid:
-        parts += [solid.cells.centres(), _corners(solid.cells.points, solid.cells.weight)]
-    for flat in found.flat:
-        corners = _corners(flat.generators.points, flat.generators.weight)
-        rays = flat.generators.points[flat.generators.weight == 0]
-        parts += [(corners.mean(0) + rays.sum(0))[None], corners]
-    return np.concatenate(parts) if parts else np.zeros((0, 0))
+    parts = [_centres(found)]
+    parts += [_corners(solid.cells.points, solid.cells.weight) for solid in found.solid]
+    parts += [_corners(flat.generators.points, flat.generators.weight) for flat in found.flat]
+    return np.concatenate(parts) if len(parts[0]) else parts[0]
 
 
 def _of_preimage(found: Preimage) -> Array:
