@@ -1,0 +1,93 @@
+"""Invertibility over a data set: what each layer is, against its own preimages, and what is said of layers left out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from matplotlib import pyplot
+
+from polylens import Polytope, dense, invertibility, layer_preimage, load, zoo
+from polylens.errors import InputError, UnsupportedError
+from polylens.layer_preimage import KINDS
+
+
+def test_every_layer_is_asked_on_what_can_reach_it() -> None:
+    net, x = zoo.digits(), zoo.digits_data("test").inputs[:12]
+    found = invertibility(net, x)
+    assert [layer.reach for layer in found.layers] == ["space", "orthant", "orthant"]
+    assert [(layer.inputs, layer.outputs) for layer in found.layers] == [(64, 64), (64, 32), (32, 10)]
+    assert [layer.gate for layer in found.layers] == ["relu", "relu", "identity"]
+    assert all(sum(layer.counts.values()) == 12 for layer in found.layers)
+    assert all(layer.counts["undecided"] == 0 for layer in found.layers)
+    assert "finite" in found.summary()
+
+
+def test_kinds_are_those_of_each_layer_alone() -> None:
+    gen = torch.Generator().manual_seed(0)
+    sizes = [(12, 4), (6, 12), (3, 6)]
+    layers = [(torch.randn(m, n, generator=gen, dtype=torch.float64), torch.randn(m, generator=gen)) for m, n in sizes]
+    net, x = dense(layers), torch.randn(10, 4, generator=gen, dtype=torch.float64)
+    found, values = invertibility(net, x), x
+    for layer, (weight, bias), reach in zip(found.layers, layers, [None, "orthant", "orthant"], strict=True):
+        for i, value in enumerate(values):
+            gate = "identity" if layer.gate == "identity" else "relu"
+            alone = layer_preimage(weight, bias.double(), value, gate=gate, reachable=reach)  # type: ignore[arg-type]
+            assert KINDS[int(layer.kind[i])] == alone.kind
+            assert int(layer.dimension[i]) == alone.dimension
+        values = torch.relu(values @ weight.T + bias.double())
+    assert found[0].kind.tolist() != found[1].kind.tolist()
+
+
+def test_a_convolution_is_its_matrix() -> None:
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 3, 3, padding=1),
+        torch.nn.BatchNorm2d(3),
+        torch.nn.ReLU(),
+        torch.nn.Flatten(),
+        torch.nn.Linear(48, 2),
+    ).eval()
+    x = torch.rand(3, 1, 4, 4)
+    found = invertibility(load(module, x), x)
+    assert [(layer.inputs, layer.outputs) for layer in found.layers] == [(16, 48), (48, 2)]
+    with torch.no_grad():
+        active = (module[:2](x) > 0).flatten(1).sum(1)
+    assert torch.equal(found[0].positive, active)
+
+
+def test_a_domain_bounds_what_the_first_layer_forgets() -> None:
+    net = dense([([[1.0, 1.0]], [0.0]), ([[1.0]], None)])
+    x = torch.tensor([[0.5, 0.25]])
+    assert invertibility(net, x, [0])[0].counts["unbounded"] == 1
+    found = invertibility(net, x, [0], domain=Polytope.box([0.0, 0.0], [1.0, 1.0]))
+    assert found[0].counts["bounded"] == 1
+    assert found[0].reach == "polytope"
+
+
+def test_layers_that_cannot_be_asked_are_named_with_reasons() -> None:
+    net = dense([([[1.0]], [0.0]), ([[2.0]], None)], gate="tanh")
+    found = invertibility(net, torch.tensor([[0.5]]))
+    assert list(found.skipped) == [net.gates[0].name, net.nodes[-1].name][:1]
+    assert "tanh" in found.skipped[net.gates[0].name]
+    assert "not asked" in found.summary()
+    with pytest.raises(UnsupportedError, match="tanh"):
+        invertibility(net, torch.tensor([[0.5]]), [0])
+    with pytest.raises(InputError, match="layer"):
+        invertibility(net, torch.tensor([[0.5]]), ["nowhere"])
+
+
+def test_the_drawing_counts_every_input_and_marks_the_inputs_of_the_layer() -> None:
+    net, x = zoo.digits(), zoo.digits_data("test").inputs[:30]
+    found = invertibility(net, x)
+    for layer in (0, "relu2"):
+        ax = found.plot(layer=layer)
+        assert sum(patch.get_height() for patch in ax.patches) == 30
+        assert ax.lines[0].get_xdata()[0] == found[layer].inputs  # type: ignore[index]
+        pyplot.close(ax.figure)  # type: ignore[arg-type]
+
+
+def test_results_are_plain() -> None:
+    net = dense([([[1.0], [-1.0]], [0.0, 0.0]), ([[1.0, 1.0]], None)])
+    plain = invertibility(net, torch.tensor([[2.0], [-1.0]])).to_dict()
+    assert plain["layers"][0]["kind"] == ["singleton", "singleton"]
+    assert plain["skipped"] == {}
