@@ -18,9 +18,10 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 EPS = 2.0**-52
-STEPS = 30  # alternating projections: where they help they need fewer, and each costs as much as two products with M
+STEPS = 12  # alternating projections: where they help they need few, and each costs as much as two products with M
 FEW_STEPS = 3
-NEWTON_STEPS, STATIONARY = 40, 1e-12
+NEWTON_STEPS, STATIONARY, DESCENT = 40, 1e-12, 1e-4
+NEARLY = 1e-3  # residues of multipliers that one more projection makes rounding
 RELAXATION = 1.8  # how far beyond the nearest positive vector each of them goes
 CLEAR = 1e-6  # the least singular value, in parts of the largest that there can be, that products M^T M settle
 SHARES = (0.9, 0.5, 0.1)  # of what inverse iteration takes for the least eigenvalue, to be proven below it
@@ -76,8 +77,9 @@ def alternative(matrix: Array, error: Array | None = None, *, tolerance: Toleran
     rank below dim up to rounding, that are 0. In dimension 0 there are no rays.
 
     Algorithm: ranks first, since on rank-deficient rows a residual of 0 proves nothing; then alternating projections, onto
-    ker M^T and {lambda >= 1} and onto the range of M and {v <= -1}, through one Cholesky factor of M^T M; then nonnegative
-    least squares, min |M^T (1 + mu)|, whose residual r is 0 (multipliers 1 + mu) or gives the ray -r.
+    ker M^T and {lambda >= 1} and onto the range of M and {v <= -1}, through one Cholesky factor of M^T M; then Newton's
+    method (`_curved`); at last, for rays that are 0 on some rows, nonnegative least squares, min |M^T (1 + mu)|, whose
+    residual r is 0 (multipliers 1 + mu) or gives the ray -r.
     """
     norms = np.linalg.norm(matrix, axis=1)
     error = 4 * EPS * norms if error is None else error
@@ -232,11 +234,14 @@ def hull_radius(matrix: Array, multipliers: Array) -> float:
         return float("inf")
     norms = np.linalg.norm(matrix, axis=1)
     live = norms > 0
-    least = norms[live].min()
+    least, most = norms[live].min(), norms[live].max()
     rows, shares = matrix[live], multipliers[live] / multipliers[live].sum()
     even = shares * norms[live]
+    found = _radius(rows, shares)
+    if most <= 2 * least:
+        return found
     # 0 lies in the hull, so the hull of the rows holds that of the rows cut to the shortest one's length
-    return max(_radius(rows, shares), least * _radius(rows / norms[live, None], even / even.sum()))
+    return max(found, least * _radius(rows / norms[live, None], even / even.sum()))
 
 
 def _radius(rows: Array, shares: Array) -> float:
@@ -332,6 +337,8 @@ def _proposals(m: Array, solver: _Solver | None) -> Iterator[tuple[Array | None,
     """Yield multipliers and rays that may prove something, the cheaper ones first."""
     if solver is not None:
         yield from _projected(m, solver)
+        lam, z = _curved(m)
+        yield (None if lam is None else lam - m @ solver(m.T @ lam)), z
     mu, residual = _least(m)
     if mu is not None and residual is not None:
         lam = 1 + mu
@@ -351,6 +358,40 @@ def _projected(m: Array, solve: _Solver, steps: int = STEPS) -> Iterator[tuple[A
             yield None, z[:, 1]
         both[:, 0] = lam + RELAXATION * np.maximum(1 - lam, 0)
         both[:, 1] = v + RELAXATION * np.minimum(-1 - v, 0)
+
+
+def _curved(m: Array) -> tuple[Array | None, Array | None]:
+    """Return positive lambda or a z with M z < 0, as Newton's method meets them on sum phi(m_i.z).
+
+    phi is t + t^2 / 2 above 0 and -log(1 - t) below, convex and growing, so its derivatives are positive multipliers: with
+    M^T lambda = 0 at the minimum, which exists iff the rows are omnidirectional.
+    """
+    from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+    t, z = np.zeros(len(m)), np.zeros(m.shape[1])
+    for _ in range(NEWTON_STEPS):
+        lam = np.where(t >= 0, 1 + t, 1 / (1 + np.maximum(-t, 0)))
+        gradient = m.T @ lam
+        if np.linalg.norm(gradient) <= NEARLY * lam.min():
+            return lam, None
+        curved = m * np.where(t >= 0, 1.0, lam)[:, None]
+        hessian = curved.T @ curved
+        hessian.flat[:: len(z) + 1] += STATIONARY * len(m)
+        try:
+            step = -cho_solve(cho_factor(hessian, overwrite_a=True, check_finite=False), gradient, check_finite=False)
+        except LinAlgError:
+            break
+        speed, length, value, slope = m @ step, 1.0, _phi(t), float(gradient @ step)
+        while _phi(t + length * speed) > value + DESCENT * length * slope and length > STATIONARY:
+            length /= 2
+        z, t = z + length * step, t + length * speed
+        if t.max() < 0:
+            return None, z
+    return None, None
+
+
+def _phi(t: Array) -> float:
+    return float(np.where(t >= 0, t + t * t / 2, -np.log1p(np.maximum(-t, 0))).sum())
 
 
 def _least(m: Array) -> tuple[Array | None, Array | None]:

@@ -149,7 +149,7 @@ def invertibility(
 
     Algorithm: `layer_preimage` once for each layer and input; the layer's matrix is written down, convolutions' too.
 
-    References: Behrmann, Dittmer, Fernsel, Maass (2018), section 4.
+    References: Behrmann, Dittmer, Fernsel, Maass (2018).
 
     >>> from polylens import dense
     >>> net = dense([([[1.0], [-1.0]], [0.0, 0.0]), ([[1.0, 1.0]], None)])

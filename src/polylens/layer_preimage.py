@@ -160,7 +160,7 @@ def layer_preimage(
     that is smaller than the kernel. Every proof is verified before it is returned.
 
     References: Behrmann, Dittmer, Fernsel, Maass, Analysis of invariance and robustness via invertibility of ReLU networks
-    (2018), theorems 3 and 4; Stiemke (1915).
+    (2018); Stiemke (1915).
 
     >>> layer_preimage([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]], [-1.0, -1.0, -1.0, -1.0], [0.0, 0.0])
     LayerPreimage(finite, 0 of 4 outputs positive)

@@ -125,12 +125,13 @@ def is_omnidirectional(
 
     Raises: InputError for NaN, infinity, b without a point, and matrices too large for `exact`; ShapeError.
 
-    Algorithm: ranks, over-relaxed alternating projections through one Cholesky factor, nonnegative least squares; then
-    plain products verify: |A^T lambda| < sigma_min(A) min lambda proves that exact multipliers lie near, and a ray's rows are
-    strictly negative but for some of rank below dim, on which they are 0. O(rows dim^2) as a rule.
+    Algorithm: ranks, over-relaxed alternating projections through one Cholesky factor, Newton's method on a convex function
+    whose derivatives are positive multipliers, nonnegative least squares; then plain products verify: |A^T lambda| <
+    sigma_min(A) min lambda proves that exact multipliers lie near, and a ray's rows are strictly negative but for some of
+    rank below dim, on which they are 0. O(rows dim^2) as a rule.
 
     References: Stiemke (1915); Behrmann, Dittmer, Fernsel, Maass, Analysis of invariance and robustness via invertibility of
-    ReLU networks (2018), section 2.
+    ReLU networks (2018).
 
     >>> is_omnidirectional([[1.0, 0.0], [-1.0, 1.0], [-1.0, -1.0]]).answer
     True
@@ -165,7 +166,7 @@ def unique_solution(
 
     Algorithm: that of `is_omnidirectional`, on the tight rows.
 
-    References: Behrmann, Dittmer, Fernsel, Maass (2018), theorem 3.
+    References: Behrmann, Dittmer, Fernsel, Maass (2018), on unique solutions of inequality systems.
 
     >>> unique_solution([[1.0], [-1.0], [2.0]], [-1.0, 1.0, -5.0], [1.0]).rows.tolist()  # x <= 1 and x >= 1
     [0, 1]
