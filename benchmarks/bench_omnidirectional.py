@@ -22,7 +22,7 @@ from scipy.optimize import linprog, nnls
 from polylens import is_omnidirectional
 
 Array = NDArray[np.float64]
-RIVAL_ENTRIES = 1_300_000
+RIVAL_ENTRIES = 1_230_000
 NAMES = ("all off", "392 on", "planted ray", "near the threshold", "hidden ray", "small", "small, planted ray")
 
 
