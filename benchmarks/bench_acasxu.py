@@ -2,7 +2,7 @@
 
 Every verdict is asserted against verdicts.csv before its time is kept; a witness counts only where ONNX's reference evaluator
 confirms it in float32. What dropping cells that cannot reach the outputs saves is told by instances that are unsat, where the
-cover is complete: the cells that the full subdivision of the same box has, counted up to a limit of time.
+cover is complete: the cells that the full subdivision of the same box has, and the time that it takes to count them.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from _common import TOY, data_file, report, sized
+from _common import TOY, data_file, report
 
 from polylens import count_regions, load, original, read_vnnlib, verify
 
 INSTANCES = 36
-SECONDS = 60.0  # for each full subdivision
 COMPARED = 2  # unsat instances of each property of which the full subdivision is counted
 
 
@@ -32,11 +31,11 @@ def decided(folder: Path, row: dict[str, str]) -> dict[str, Any]:
 
 
 def subdivided(folder: Path, row: dict[str, str]) -> dict[str, Any]:
-    """Return how many cells the box of an instance has, as far as the time allows."""
+    """Return how many cells the box of an instance has; they are counted and not measured, which is quickest."""
     net = load(folder / "onnx" / row["network"])
     ((domain, _),) = read_vnnlib(folder / "vnnlib" / row["property"]).grouped()
-    found = count_regions(net, domain, time_limit=sized(int(SECONDS), 2))
-    return {"regions": found.count, "complete": found.complete, "subdivision_s": round(found.seconds, 3)}
+    found = count_regions(net, domain)
+    return {"regions": found.count, "subdivision_s": round(found.seconds, 3)}
 
 
 def main() -> None:
@@ -60,7 +59,8 @@ def main() -> None:
     report(
         "acasxu",
         headline=f"all of {len(results)}: {statistics.median(times):.2g} s each (median), {max(times):.2g} s at most,"
-        f" {sum(times):.3g} s in all; {cells:.0%} of the cells of the full subdivision, which takes {longer:.2g} times as long",
+        f" {sum(times):.3g} s in all; {cells:.0%} of the cells of the full subdivision, a bare count of which takes"
+        f" {longer:.2g} times as long",
         results=results,
     )
 
