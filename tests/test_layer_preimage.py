@@ -155,6 +155,13 @@ def test_a_layer_with_fewer_units_than_inputs_is_unbounded_and_on_the_orthant_ne
     check(found)
 
 
+def test_the_diameter_of_a_triangle_on_the_orthant_is_that_of_its_longest_side() -> None:
+    found = layer_preimage(tensor([[1.0, 2.0, 4.0]]), None, tensor([1.0, 1.0, 1.0]), reachable="orthant")
+    longest = math.hypot(7.0, 3.5)  # corners at 7, 3.5 and 1.75 on the axes
+    assert longest <= found.diameter <= longest * (1 + 1e-9)
+    assert 0.7 * longest < found.span <= longest
+
+
 def test_a_polytope_that_inputs_lie_in_bounds_their_preimage() -> None:
     box = Polytope.box([-1.0] * 3, [1.0] * 3)
     found = layer_preimage(torch.ones(1, 3, dtype=torch.float64), None, tensor([0.1, 0.1, 0.1]), reachable=box)

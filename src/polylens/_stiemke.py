@@ -21,6 +21,7 @@ EPS = 2.0**-52
 STEPS = 12  # alternating projections: where they help they need few, and each costs as much as two products with M
 FEW_STEPS = 3
 NEWTON_STEPS, STATIONARY, DESCENT = 40, 1e-12, 1e-4
+ITERATIONS = 10  # of least squares, a row: scipy's own limit of 3 ends thin cones of 3 500 rows too early
 NEARLY = 1e-3  # residues of multipliers that one more projection makes rounding
 RELAXATION = 1.8  # how far beyond the nearest positive vector each of them goes
 CLEAR = 1e-6  # the least singular value, in parts of the largest that there can be, that products M^T M settle
@@ -152,7 +153,7 @@ def _gordan_proposals(rows: _Rows) -> Iterator[tuple[Array | None, Array | None]
         yield from _projected(rows.m, solver, FEW_STEPS)
         yield _hinged(rows.m, solver)
     try:
-        u, _ = nnls(np.vstack([rows.m.T, np.ones(n)]), np.append(np.zeros(d), 1.0))
+        u, _ = nnls(np.vstack([rows.m.T, np.ones(n)]), np.append(np.zeros(d), 1.0), maxiter=ITERATIONS * n)
     except RuntimeError:  # its iterations are used up
         return
     yield u, -(rows.m.T @ u)
@@ -400,7 +401,7 @@ def _least(m: Array) -> tuple[Array | None, Array | None]:
 
     start = m.sum(0)
     try:
-        mu, _ = nnls(m.T, -start)
+        mu, _ = nnls(m.T, -start, maxiter=ITERATIONS * len(m))
     except RuntimeError:  # its iterations are used up
         return None, None
     return mu, start + m.T @ mu
