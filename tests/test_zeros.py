@@ -19,7 +19,7 @@ from oracles import Step, relu_network
 from polylens import Box, Network, Plane, Polygon, Polytope, Segment, Slice, WholeSpace, Zeros, compose, dense, zeros
 from polylens._types import Tolerance
 from polylens.errors import GeometryError, InputError, ShapeError
-from polylens.gates import threshold
+from polylens.gates import gate, threshold
 from strategies import Layer, continuous_program, degenerate_network
 from test_subdivision import network_of
 
@@ -142,6 +142,38 @@ def test_the_apex_of_cones_is_judged_by_all_regions_that_meet_there(target: floa
     found = zeros(chain(2, 8, 8, 8, bias=False), box(2), target, starts=100)
     check(found, box(2))
     assert not bool(found.failed.any())
+
+
+def test_a_way_down_behind_a_wall_that_appears_behind_another_is_found() -> None:
+    net = dense([([[1.0]], [0.0]), ([[1.0]], [0.0]), ([[1.0]], None)])  # on the left the second unit has no wall at all
+    found = zeros(net, target=1.0, starts=[[0.0]])
+    assert found.exact.tolist() == [True]
+    assert found.points.tolist() == [[1.0]]
+
+
+@pytest.mark.parametrize("inputs", [2, 3, 5])
+def test_the_origin_of_networks_without_biases_is_left_where_a_way_leads_down(inputs: int) -> None:
+    apex = torch.zeros(1, inputs, dtype=torch.float64)
+    for seed in (1, 8, 13):
+        net = chain(inputs, 3, 3, 2, seed=seed, bias=False)
+        for target in ([1.0, 0.5], [-0.5, 1.0], [0.5, -1.0]):
+            check(zeros(net, box(inputs), target, starts=apex), box(inputs))
+
+
+def test_a_unit_passes_several_breakpoints_in_one_point() -> None:
+    # three pieces, of which that in the middle has no width: 0 up to 0, then z
+    kink = gate("kink", [0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0])
+    net = dense([([[1.0]], [0.0]), ([[1.0]], [0.0])])
+    nodes = tuple(replace(n, step=kink) if n.step.kind == "relu" else n for n in net.nodes)
+    assert zeros(replace(net, nodes=nodes).double(), target=1.0, starts=[[0.0]]).exact.tolist() == [True]
+
+
+def test_more_than_three_inputs_at_a_point_of_many_walls_prove_nothing() -> None:
+    net = chain(5, 16, 16, 16, bias=False)
+    found = zeros(net, box(5), 1.0, starts=torch.zeros(1, 5, dtype=torch.float64), max_steps=2000)
+    stays = (found.points == 0).flatten(1).all(1)
+    assert bool((found.failed | ~stays).all())
+    check(found, box(5))
 
 
 def test_beside_a_jump_nothing_is_proven() -> None:
@@ -286,6 +318,19 @@ def test_images_keep_their_shape() -> None:
         assert float((conv(found.points[found.exact]) - target).abs().max()) <= 1e-12
 
 
+def test_feature_maps_behind_gates_of_three_pieces_are_searched() -> None:
+    torch.manual_seed(0)
+    conv = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 3, 3), torch.nn.Hardtanh(), torch.nn.Flatten(), torch.nn.Linear(27, 2)
+    ).double()
+    net = pl.load(conv.eval(), torch.zeros(1, 1, 5, 5, dtype=torch.float64))
+    target = net(torch.full((1, 5, 5), 0.3, dtype=torch.float64))
+    found = zeros(net, Box(torch.zeros(1, 5, 5), torch.ones(1, 5, 5)), target, starts=20)
+    assert int(found.exact.sum()) >= 15
+    with torch.no_grad():
+        assert float((conv(found.points[found.exact]) - target).abs().max()) <= 1e-12
+
+
 def test_a_generator_in_front_is_searched_in_its_own_coordinates() -> None:
     both = compose(([[1.0], [2.0]], None), ring())
     found = zeros(both, Box([-2.0], [2.0]), starts=20)
@@ -333,6 +378,10 @@ def test_the_answer_depends_on_the_seed_alone() -> None:
 def test_starts_that_are_zeros_stay_where_they_are() -> None:
     x = torch.tensor([[0.5, 0.5], [0.0, -1.0]], dtype=torch.float64)
     assert torch.equal(zeros(ring(), starts=x).points, x)
+
+
+def test_the_number_of_starts_may_be_one_of_numpy() -> None:
+    assert len(zeros(ring(), starts=np.int64(5))) == 5
 
 
 def test_a_larger_tolerance_lets_more_pass() -> None:
@@ -383,6 +432,9 @@ def test_what_does_not_fit_is_refused() -> None:
     net = ring()
     with pytest.raises(ShapeError, match="target"):
         zeros(net, target=[1.0, 2.0])
+    for truth in (True, np.True_, torch.tensor([True])):
+        with pytest.raises(InputError, match=r"target.*truth"):
+            zeros(net, target=truth)
     with pytest.raises(InputError, match=r"target.*NaN"):
         zeros(net, target=math.nan)
     with pytest.raises(ShapeError, match="starts"):

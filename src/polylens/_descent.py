@@ -7,9 +7,10 @@ rests where no piece around it offers a way down; all pieces that meet there are
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -17,13 +18,13 @@ from torch import Tensor
 from . import _sheets
 from ._active import Walls, multipliers, size_of, step
 from ._room import Room
-from ._sheets import Pieces, Rounding, Sheet
+from ._sheets import GateWalls, Pieces, Rounding, Sheet
 from ._stages import jumps
 from ._types import Tolerance
 from .gates import Choice
 from .germ import fixed_at
 from .local import maps
-from .network import Network
+from .network import Network, Node
 from .steps import flat
 
 RUNNING, EXACT, LEAST, FAILED = range(4)
@@ -33,7 +34,7 @@ _AT_ONCE = 1 / 16  # of it: walls that are crossed with the first one, as those 
 _GAIN = 1e-8  # of |r|: |r|^2 falls by the square of it, which is below its own rounding
 _PUSH = 1e-9  # multipliers are differences of products: less than this part of |A| |r| is none
 _TRIALS = 0.5 ** torch.arange(7, dtype=torch.float64)  # lengths that are tried beyond the first wall
-_CORNER = 6  # as many walls meet at a point that all 2^6 sides of them are asked; of more, the regions there
+_CORNER = 6  # behind so many walls that meet in a point all 2^6 sides are asked; of more, the regions there
 _TRIED = 16  # directions that are tried where these are unknown
 _LOOSE = 8  # rounds in one place that let go of all walls that hold back; then one by one, which cannot cycle as easily
 
@@ -59,14 +60,13 @@ class Problem:
     @classmethod
     def of(cls, net: Network, target: Tensor, room: Room, allowed: float, u: Tensor, corners: Corners) -> Problem:
         """Return the problem of a piecewise-linear network that is searched from points (batch, dim)."""
-        leaps, size = (
-            any(jumps(node.step) for node in net.nodes if isinstance(node.step, Choice)),
-            float(u.abs().amax(1).median()),
-        )
+        leaps = any(jumps(node.step) for node in net.nodes if isinstance(node.step, Choice))
+        size = float(u.abs().amax(1).median()) or 1.0
+        u = torch.where((u == 0).all(1, keepdim=True), size, u)  # at the origin all terms vanish, and rounding with them
         with torch.no_grad():
             x = u.reshape(len(u), *net.input_shape)
             found = _sheets.rounding(net, x, fixed_at(net, x, len(net.nodes))[1], _MEETING)
-        return cls(net, target, room, allowed, leaps, size or 1.0, found, corners)
+        return cls(net, target, room, allowed, leaps, size, found, corners)
 
     def shaped(self, u: Tensor) -> Tensor:
         """Return points (batch, dim) in the shape of the network's inputs."""
@@ -75,6 +75,25 @@ class Problem:
     def residual(self, u: Tensor) -> Tensor:
         """Return f - y (batch, outputs)."""
         return flat(self.net.forward(self.shaped(u)), 1) - self.target
+
+    @property
+    def gates(self) -> list[Node]:
+        """The nodes that choose pieces, in order."""
+        return [node for node in self.net.nodes if isinstance(node.step, Choice)]
+
+    @property
+    def num_pieces(self) -> int:
+        """How many pieces a unit of any gate has at most."""
+        return max((cast(Choice, node.step).num_pieces for node in self.gates), default=1)
+
+    def behind(self, walls: list[GateWalls]) -> Tensor:
+        """Return which choice of a piece lies behind each wall (batch, walls): unit * num_pieces + piece."""
+        return _sheets.choices(walls, [math.prod(node.shape) for node in self.gates], self.num_pieces)
+
+    def own(self, pieces: Pieces) -> Tensor:
+        """Return the choices that pieces of all gates are (batch, units)."""
+        piece = torch.cat([flat(pieces[node.name].long(), 1) for node in self.gates], 1)
+        return torch.arange(piece.shape[1], device=piece.device) * self.num_pieces + piece
 
     def pieces(self, u: Tensor) -> Pieces:
         """Return the pieces of all gates at points."""
@@ -86,8 +105,8 @@ class State:
     """Where all points are: everything about point i is row i.
 
     `working` walls are run along, `held` sides too; `fresh` points have all walls that they are on working. `side` counts
-    the sides of the `corner` (walls; -1 for none) that were asked; `base` are its pieces on side 0. `waits` counts rounds in
-    one place.
+    the sides of the `corner` that were asked: choices of pieces, -1 for none, `meeting` in number, that differ from those of
+    `base`, side 0. `waits` counts rounds in one place.
     """
 
     u: Tensor
@@ -327,13 +346,7 @@ def _turn(problem: Problem, s: State, here: _Here, rests: Tensor, generator: tor
     if not len(who):
         return
     part = s.take(who)
-    first = torch.nonzero(part.side == 0).reshape(-1)
-    if len(first):
-        units = here.met[who[first]] & (here.meets[who[first]] < here.sheet.gap.shape[1])
-        part.meeting[first] = units.sum(1)
-        part.corner[first] = _corner(here.meets[who[first]], units)
-        for name in part.base:
-            part.base[name][first] = part.pieces[name][first]
+    _gather(problem, part, here, who)
     part.side += 1
     few, many = (torch.nonzero(mask).reshape(-1) for mask in (part.meeting <= _CORNER, part.meeting > _CORNER))
     over = part.side[few] >= 2 ** part.meeting[few]
@@ -359,21 +372,38 @@ def _face_region(problem: Problem, s: State, who: Tensor, regions: Pieces | None
         s.pieces[name][who] = piece.to(s.pieces[name].dtype)
 
 
-def _corner(index: Tensor, units: Tensor) -> Tensor:
-    """Return the walls that meet (batch, _CORNER), -1 for none."""
-    walls = torch.where(units, index, -1).topk(min(_CORNER, index.shape[1]), 1).values
-    return torch.nn.functional.pad(walls, (0, _CORNER - walls.shape[1]), value=-1)
+def _gather(problem: Problem, s: State, here: _Here, who: Tensor) -> None:
+    """Add what lies behind the walls that are met on the side just asked to the corner of each point.
+
+    Walls of deeper layers can have rows of zeros on one side of a wall in front of them and appear on the other alone. With
+    all of them every region around is a side: its units are, layer by layer, on pieces behind walls met on asked sides.
+    """
+    first = torch.nonzero(s.side == 0).reshape(-1)
+    s.meeting[first], s.corner[first] = 0, -1
+    for name in s.base:
+        s.base[name][first] = s.pieces[name][first]
+    index, met = here.meets[who], here.met[who] & (here.meets[who] < here.sheet.gap.shape[1])
+    if not bool(met.any()):
+        return
+    behind = problem.behind(here.sheet.walls)[who].gather(1, torch.where(met, index, 0)) * met
+    own = problem.own(s.base).gather(1, behind.div(problem.num_pieces, rounding_mode="floor"))
+    known = s.meeting > _CORNER  # many: the regions around tell all sides
+    for j in range(index.shape[1]):
+        choice = behind[:, j]
+        new = met[:, j] & (choice != own[:, j]) & (s.corner != choice.unsqueeze(1)).all(1) & ~known & (s.meeting <= _CORNER)
+        room = torch.nonzero(new & (s.meeting < _CORNER)).reshape(-1)
+        s.corner[room, s.meeting[room]] = choice[room]
+        s.meeting[new] += 1
+    s.side[(s.meeting > _CORNER) & ~known] = 0
 
 
 def _face(problem: Problem, s: State, who: Tensor) -> None:
-    """Put points onto the side of their corner that `side` numbers: bit j says whether wall j is crossed."""
+    """Put points onto the side of their corner that `side` numbers: bit j says whether choice j is taken."""
     if not len(who):
         return
-    base = {k: v[who] for k, v in s.base.items()}
-    walls = len(problem.rounding.near)
-    bits = (s.side[who].unsqueeze(1) >> torch.arange(_CORNER, device=s.u.device)) & 1
-    through = torch.zeros(len(who), walls + 1, dtype=torch.bool, device=s.u.device)
-    corner = s.corner[who]
-    through.scatter_(1, torch.where((bits == 1) & (corner >= 0), corner, walls), True)
-    for name, piece in _sheets.crossed(_sheets.walls_on(problem.net, base), base, through[:, :-1]).items():
+    pieces, names = {k: v[who] for k, v in s.base.items()}, [node.name for node in problem.gates]
+    for j in range(int(s.meeting[who].max())):
+        taken = (s.side[who] >> j) & 1 == 1
+        pieces = _sheets.chosen(pieces, names, torch.where(taken, s.corner[who, j], -1), problem.num_pieces)
+    for name, piece in pieces.items():
         s.pieces[name][who] = piece

@@ -5,6 +5,7 @@ The pieces are state: on a wall a point may be looked at from either side, whate
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, cast
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ._rounding import behind_gate, magnitudes, settled, term_sizes
-from .gates import Choice, Gate, MaxGate
+from .gates import Choice, Gate, MaxGate, spread
 from .network import Network, Node
 from .steps import Affine, LinearAt, flat
 
@@ -69,7 +70,7 @@ def _breakpoints(node: Node, piece: Tensor, shape: tuple[int, ...]) -> GateWalls
     """The breakpoint above the piece and the one below; gates of two pieces have one of both."""
     step = cast(Gate, node.step)
     count = len(step.breakpoints)
-    limits = step.breakpoints.expand(count, *shape).reshape(count, -1)
+    limits = spread(step.breakpoints, shape).reshape(count, -1)
     unit = torch.arange(piece.shape[1], device=piece.device)
     at, none = unit.expand(piece.shape), torch.full_like(piece, piece.shape[1])
     upper, lower = piece < count, piece > 0
@@ -193,6 +194,25 @@ def _form(gate: GateWalls, chosen: Tensor, inside: Tensor, inputs: int) -> Tenso
     form.scatter_add_(2, gate.plus.gather(1, chosen).unsqueeze(2), here)
     form.scatter_add_(2, gate.minus.gather(1, chosen).unsqueeze(2), -here)
     return form[:, :, :-1]
+
+
+def choices(walls: list[GateWalls], units: Sequence[int], num_pieces: int) -> Tensor:
+    """Return what lies behind all walls as one number each: unit * num_pieces + piece; `units` counts those of each gate."""
+    starts = itertools.accumulate(units, initial=0)
+    return torch.cat([(gate.unit + start) * num_pieces + gate.beyond for gate, start in zip(walls, starts, strict=False)], 1)
+
+
+def chosen(pieces: Pieces, names: Sequence[str], choice: Tensor, num_pieces: int) -> Pieces:
+    """Return the pieces after one choice for each point (batch,), as `choices` numbers them; -1 for none."""
+    found, start = dict(pieces), 0
+    for name in names:
+        piece = flat(pieces[name], 1).clone()
+        unit = choice.div(num_pieces, rounding_mode="floor") - start
+        rows = torch.nonzero((unit >= 0) & (unit < piece.shape[1])).reshape(-1)
+        piece[rows, unit[rows]] = (choice[rows] % num_pieces).to(piece.dtype)
+        found[name] = piece.reshape(pieces[name].shape)
+        start += piece.shape[1]
+    return found
 
 
 def crossed(walls: list[GateWalls], pieces: Pieces, through: Tensor) -> Pieces:

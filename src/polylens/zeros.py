@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -199,7 +200,10 @@ def _network(net: Network) -> Network:
 def _target(net: Network, target: ArrayLike) -> Tensor:
     """Return the wanted output, flattened."""
     count = math.prod(net.output_shape)
-    y = as_tensor(array(target, "target") if not isinstance(target, int | float) else target, torch.float64, net.device)
+    values = np.asarray(target) if isinstance(target, bool | int | float) else array(target, "target")
+    if str(values.dtype).endswith("bool"):  # of torch and of numpy alike
+        raise InputError("target: expected numbers; got truth values; write 1.0 or 0.0 where these are meant")
+    y = as_tensor(values, torch.float64, net.device)
     y = finite(y, "target")
     if y.ndim == 0:
         return y.expand(count)
@@ -220,7 +224,7 @@ def _within(domain: Domain, net: Network) -> Network:
 
 def _starts(net: Network, room: Room, starts: int | ArrayLike, seed: int) -> Tensor:
     """Return the coordinates (count, dim) of the starts."""
-    if isinstance(starts, int):
+    if isinstance(starts, (int, np.integer)):
         return drawn(room, whole(starts, "starts"), whole(seed, "seed", 0)).to(net.device)
     x = array(starts, "starts")
     floating(x, "starts")
