@@ -931,3 +931,17 @@ def test_a_tie_of_overlapping_sets_is_listed_once() -> None:
     net = dense([([[1.0, 0.0]], [-5.0]), ([[1.0]], [1.0])])  # 1 on the whole square
     found = preimage(net, [OutputSet.box([0.0], [1.0]), OutputSet.box([0.5], [2.0])], Box([0.0, 0.0], [1.0, 1.0]))
     assert [(t.outputs, t.included) for t in found.ties] == [((0,), True)]
+
+
+def test_the_far_tail_of_a_normal_prior_is_drawn_exactly() -> None:
+    found = preimage(zoo.absolute_value(), OutputSet.box([1.0], [2.0]), Box([-2.0], [2.0]))
+    drawn = found.sample(4000, Gaussian(mean=0.0, std=0.05)).abs() - 1.0  # twenty standard deviations away
+    rate = 1.0 / 0.05**2  # by which the density falls at 1; the tail there is nearly exponential
+    assert math.isclose(float(drawn.mean()), 1.0 / rate, rel_tol=0.06)  # 4 standard errors of 1.6 %
+    assert float(drawn.min()) >= 0.0
+
+
+def test_a_prior_that_misses_the_set_is_one_error() -> None:
+    found = preimage(zoo.identity(1), OutputSet.box([0.5], [1.0]), Box([0.0], [1.0]))
+    with pytest.raises(GeometryError, match="hardly meets"):
+        found.sample(10, lambda n, generator: torch.zeros(n, 1, dtype=torch.float64))

@@ -28,7 +28,7 @@ _FINEST = 1 << 16  # simplices at most
 _LOOSE = 0.7  # bounds that exceed the density at the middle by that factor (as a logarithm) are made tighter
 _KEPT = 0.2  # of the proposals: bounds are good enough then
 _BATCH = 1 << 14
-_PATIENCE = 1 << 26  # proposals without enough kept ones
+_TRIED, _PATIENCE = 1 << 18, 1 << 26  # proposals before their share is judged, and how many there may be in all
 
 
 class Drawable(Protocol):
@@ -97,6 +97,10 @@ class _Simplices:
         none = corners.new_zeros(*corners.shape[:2], 0)
         return cls(corners, _outputs(preimage.network, corners) if outputs else none, torch.from_numpy(volume).log()), whose
 
+    def select(self, chosen: Tensor) -> _Simplices:
+        """Return some of the simplices, by a mask."""
+        return _Simplices(self.corners[chosen], self.outputs[chosen], self.log_volume[chosen])
+
     def points(self, which: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return a uniform point of each of some simplices, and the outputs there if they are known."""
         share = torch.rand(len(which), self.corners.shape[1], generator=generator, dtype=torch.float64)
@@ -114,30 +118,55 @@ def _from_pieces(
     of: Drawable, n: int, prior: Gaussian | None, likelihood: Likelihood | None, generator: torch.Generator
 ) -> Tensor:
     """Return draws from a mixture of pieces, uniform in each, of which those with loose bounds are cut into simplices."""
-    index = np.flatnonzero(of.dimensions == of.dimension)
+    index, plain = np.flatnonzero(of.dimensions == of.dimension), prior is None and likelihood is None
     log_volume, bound = torch.from_numpy(of.volumes[index]).log(), torch.zeros(len(index), dtype=torch.float64)
-    fine, fine_bound = None, bound[:0]
-    if prior is not None or likelihood is not None:
-        bound, middle = _piece_bounds(of, index, prior, likelihood)
-        loose = _loose(log_volume, bound, middle)
-        if bool(loose.any()):
-            fine = _Simplices.of(of, index[loose.numpy()].tolist(), likelihood is not None)[0]
-            fine, fine_bound = _refined(fine, _bounds(fine, prior, likelihood), prior, likelihood)
-            index, log_volume, bound = index[~loose.numpy()], log_volume[~loose], bound[~loose]
-    every = torch.cat([bound, fine_bound])
-    weight = torch.softmax(torch.cat([log_volume, fine.log_volume if fine else log_volume[:0]]) + every, 0)
-    kept, tried, plain = [torch.zeros(0, of.domain.num_inputs, dtype=torch.float64)], 0, prior is None and likelihood is None
+    fine = None
+    if not plain:
+        index, bound, fine = _tightened(of, index, log_volume, prior, likelihood)
+        log_volume = torch.from_numpy(of.volumes[index]).log()
+    if fine is not None:
+        log_volume, bound = torch.cat([log_volume, fine.log_volume]), torch.cat([bound, _bounds(fine, prior, likelihood)])
+    weight = torch.softmax(log_volume + bound, 0)
+    kept, tried = [torch.zeros(0, of.domain.num_inputs, dtype=torch.float64)], 0
     while sum(map(len, kept)) < n:
-        _check_patience(tried, kept)
-        which = _choice(weight, min(_BATCH, n if plain else 2 * n), generator)
+        _check_patience(tried, kept, n)
+        which = _choice(weight, min(_BATCH, n if plain else max(256, 2 * n)), generator)
         tried += len(which)
         x, y = _points_of(of, index, fine, which, generator, likelihood is not None)
         if not plain:
-            log_chance = _density(x, y, prior, likelihood) - every[which]
+            log_chance = _density(x, y, prior, likelihood) - bound[which]
             _check_bound(log_chance)
             x = x[torch.rand(len(x), generator=generator, dtype=torch.float64).log() < log_chance]
         kept.append(x)
     return torch.cat(kept)[:n]
+
+
+def _tightened(
+    of: Drawable, index: Array, log_volume: Tensor, prior: Gaussian | None, likelihood: Likelihood | None
+) -> tuple[Array, Tensor, _Simplices | None]:
+    """Return pieces whose bounds are good enough, their bounds, and simplices in place of the others.
+
+    In each round what is loose is cut: pieces into simplices, simplices along their longest edges. Bounds that have become
+    tighter make others matter.
+    """
+    bound, middle = _piece_bounds(of, index, prior, likelihood)
+    fine, done, inner = None, bound[:0], middle[:0]
+    while len(bound) + len(done) < _FINEST:
+        size = log_volume if fine is None else torch.cat([log_volume, fine.log_volume])
+        loose = _loose(size, torch.cat([bound, done]), torch.cat([middle, inner]))
+        whole, part = loose[: len(bound)], loose[len(bound) :]
+        if not bool(loose.any()):
+            break
+        fresh = [] if fine is None else [fine.select(~part), _halves(fine, torch.nonzero(part).reshape(-1))]
+        if bool(whole.any()):
+            fresh.append(_Simplices.of(of, index[whole.numpy()].tolist(), likelihood is not None)[0])
+            index, log_volume, bound, middle = index[~whole.numpy()], log_volume[~whole], bound[~whole], middle[~whole]
+        fine = _Simplices(*(torch.cat([getattr(f, k) for f in fresh]) for k in ("corners", "outputs", "log_volume")))
+        done = _bounds(fine, prior, likelihood)
+        inner = _density(fine.corners.mean(1), fine.outputs.mean(1), prior, likelihood)
+        if fine.corners.shape[1] == 1:
+            break  # points, which nothing can cut
+    return index, bound, fine
 
 
 def _points_of(
@@ -204,25 +233,8 @@ def _bounds(simplices: _Simplices, prior: Gaussian | None, likelihood: Likelihoo
     """Return what the density's logarithm is at most on each simplex."""
     found = torch.zeros(len(simplices.corners), dtype=torch.float64)
     if prior is not None:
-        found = found + prior.log_bound(simplices.corners.amin(1), simplices.corners.amax(1))
+        found = found + prior.log_bound(simplices.corners)
     return found if likelihood is None else found + likelihood.log_bound(simplices.outputs)
-
-
-def _refined(
-    simplices: _Simplices, bound: Tensor, prior: Gaussian | None, likelihood: Likelihood | None
-) -> tuple[_Simplices, Tensor]:
-    """Return the simplices bisected along their longest edges where their bounds are loose and matter."""
-    while len(bound) < _FINEST and simplices.corners.shape[1] > 1:
-        middle = _density(simplices.corners.mean(1), simplices.outputs.mean(1), prior, likelihood)
-        loose = _loose(simplices.log_volume, bound, middle)
-        if not bool(loose.any()):
-            break
-        halves = _halves(simplices, torch.nonzero(loose).reshape(-1))
-        fresh = _bounds(halves, prior, likelihood)
-        names = ("corners", "outputs", "log_volume")
-        simplices = _Simplices(*(torch.cat([getattr(simplices, k)[~loose], getattr(halves, k)]) for k in names))
-        bound = torch.cat([bound[~loose], fresh])
-    return simplices, bound
 
 
 def _halves(simplices: _Simplices, chosen: Tensor) -> _Simplices:
@@ -254,7 +266,7 @@ def _from_prior(of: Drawable, n: int, prior: Prior, likelihood: Likelihood | Non
     sampler = _on_flat(of, prior) if isinstance(prior, Gaussian) else _of_caller(of, prior)
     kept, tried = [torch.zeros(0, of.domain.num_inputs, dtype=torch.float64)], 0
     while sum(map(len, kept)) < n:
-        _check_patience(tried, kept)
+        _check_patience(tried, kept, n)
         x = sampler(_BATCH, generator)
         tried += len(x)
         shaped = x.reshape(-1, *of.network.input_shape)
@@ -276,11 +288,13 @@ def _check_bound(log_chance: Tensor) -> None:
         )
 
 
-def _check_patience(tried: int, kept: list[Tensor]) -> None:
-    if tried >= _PATIENCE:
+def _check_patience(tried: int, kept: list[Tensor], n: int) -> None:
+    """Raise GeometryError where proposals are kept so rarely that n of them would take more than can be waited for."""
+    count = sum(map(len, kept))
+    if tried >= _TRIED and count * _PATIENCE < n * tried:
         raise GeometryError(
-            f"sample: {sum(map(len, kept))} inputs kept of {tried} proposals; the likelihood or the prior hardly meets the"
-            " preimage; a smaller domain around it, or a bound for the likelihood, helps"
+            f"sample: {count} inputs kept of {tried} proposals; the likelihood or the prior hardly meets the preimage; a"
+            " smaller domain around it, a wider prior, or a bound for the likelihood helps"
         )
 
 

@@ -39,7 +39,7 @@ def _points(result: Zeros, ax: Axes | None) -> Axes:
     ax = _axes(ax, 6.4, 5)
     x, values = result.points.flatten(1).cpu().numpy(), _logarithm(result)
     low, high = float(values.min()), float(values.max())
-    shade: Any = {"cmap": "viridis", "vmin": low, "vmax": high if high > low else low + 1}
+    shade: Any = {"cmap": "viridis", "vmin": low, "vmax": max(high, low + 1)}
     for name, mask in _groups(result).items():
         marker, size = _MARKS[name]
         shown = ax.scatter(
@@ -49,6 +49,10 @@ def _points(result: Zeros, ax: Axes | None) -> Axes:
     legend = ax.legend(loc="best", frameon=True, framealpha=0.9, edgecolor="none")
     for handle in legend.legend_handles:
         handle.set_color(GREY)  # type: ignore[union-attr]
+    middle, half = (x.max(0) + x.min(0)) / 2, (x.max(0) - x.min(0)).max() / 2
+    if half < 1e-3 * max(1.0, float(np.abs(middle).max())):  # one point but for rounding: the axes show where it is
+        room = max(1.0, float(np.abs(middle).max()))
+        ax.set(xlim=(middle[0] - room, middle[0] + room), ylim=(middle[1] - room, middle[1] + room))
     ax.set(xlabel="input 0", ylabel="input 1", title=f"Where {len(result):,} searches came to rest")
     ax.set_aspect("equal", "datalim")
     return ax

@@ -236,7 +236,7 @@ class Preimage(Result):
 
         Raises:
             GeometryError: nothing to draw from; a uniform draw from an unbounded preimage; a sampler on a preimage of lower
-                dimension than the input, which it never meets; or nothing kept in 2^26 proposals.
+                dimension than the input, which it never meets; or so few kept that n take more than 2^26 proposals.
             InputError: an incomplete preimage, whose distribution is not known; a negative n.
 
         Algorithm: rejection from a mixture of simplices whose bounds are made tighter by bisection where the density varies; a

@@ -30,11 +30,15 @@ class Gaussian:
         mean, std = self.entries(x.shape[-1])
         return -0.5 * ((x - mean) / std).square().sum(-1)
 
-    def log_bound(self, low: Tensor, high: Tensor) -> Tensor:
-        """Return what log p is at most in boxes (..., inputs)."""
-        mean, std = self.entries(low.shape[-1])
-        away = torch.maximum(low - mean, mean - high).clamp(min=0.0)
-        return -0.5 * (away / std).square().sum(-1)
+    def log_bound(self, corners: Tensor) -> Tensor:
+        """Return what log p is at most on hulls of points (batch, corners, inputs), by their boxes and by balls."""
+        mean, std = self.entries(corners.shape[-1])
+        scaled = (corners - mean) / std
+        box = torch.maximum(scaled.amin(1), -scaled.amax(1)).clamp(min=0.0).square().sum(-1).sqrt()
+        middle = scaled.mean(1)
+        radius = torch.linalg.vector_norm(scaled - middle[:, None], dim=2).amax(1)
+        ball = (torch.linalg.vector_norm(middle, dim=1) - radius).clamp(min=0.0)
+        return -0.5 * torch.maximum(box, ball).square()
 
     def entries(self, inputs: int) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation, an entry each for so many inputs."""
