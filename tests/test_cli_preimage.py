@@ -145,8 +145,8 @@ def test_preimage_writes_nothing_where_there_is_nothing(tmp_path: Path, capsys: 
 
 
 def test_preimage_that_was_cut_short_says_so_and_draws_no_samples(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    layers = {f"W{k}": RANDOM.normal(size=(300, 300 if k > 1 else 2)) for k in range(1, 3)}
-    np.savez(tmp_path / "deep.npz", **layers, b1=RANDOM.normal(size=300), b2=RANDOM.normal(size=300))
+    layers = {f"W{k}": RANDOM.normal(size=(900 if k < 2 else 3, 900 if k > 1 else 2)) for k in range(1, 3)}
+    np.savez(tmp_path / "deep.npz", **layers, b1=RANDOM.normal(size=900), b2=RANDOM.normal(size=3))
     arguments = ("preimage", tmp_path / "deep.npz", "--output", "y0 >= -1e9", "--box", -1, 1, "--limit", 1)
     found = told(capsys, *arguments, "--sample", 5, "-o", tmp_path / "x.npy")
     assert (found["complete"], found["reason"], found["samples"]) == (False, "limit", None)

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from ._check import ArrayLike, array, finite, whole
-from ._types import Result
+from ._types import Result, Tolerance
 from .errors import InputError, ShapeError
-from .geometry import is_empty
+from .geometry import is_empty, support
 from .polytope import Polytope
 
 
@@ -267,10 +267,25 @@ def _without(part: Part, other: Part) -> list[Part]:
     sides += [(-row, -b, False) for row, b in zip(other.matrix[other.equal], other.bound[other.equal], strict=True)]
     for row, bound, strict in sides:
         outside = _cut(kept, -row, -bound, not strict)
-        if not bool(is_empty(outside.polytope).answer):
+        if not _is_void(outside):
             found.append(outside)
         kept = _cut(kept, row, bound, strict)
     return found
+
+
+def _is_void(part: Part) -> bool:
+    """Say whether no output meets all rows: none of the closure, or none off the hyperplane of a strict row.
+
+    One point off each is enough: their mean is off all.
+    """
+    polytope = part.polytope
+    if bool(is_empty(polytope).answer):
+        return True
+    for row, bound in zip(part.matrix[part.strict], part.bound[part.strict], strict=True):
+        room = Tolerance().relative * (float(bound.abs()) + float(row.abs().max()))
+        if support(polytope, -row).value <= room - float(bound):
+            return True
+    return False
 
 
 def _cut(part: Part, row: Tensor, bound: Tensor, strict: bool) -> Part:
