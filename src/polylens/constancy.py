@@ -266,7 +266,10 @@ class ConstantPolytope(Forgetting):
         if row < 0:
             return f"{self!r}\n  no boundary of the region is met within the null space"
         wall = self.polytope.origins[row]
-        return f"{self!r}\n  the nearest boundary is {float(nearest.distance):.4g} away, that of {wall.name}[{wall.unit}]"
+        return (
+            f"{self!r}\n  the nearest boundary is {float(nearest.distance):.4g} away, that of {wall.name}[{wall.unit}]"
+            "\n  boundedness and ball say how large it is, by linear programs (half a minute for an image)"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         nearest = float(self.polytope.distance_to_boundary(torch.zeros(self.polytope.dim, dtype=torch.float64)).distance)

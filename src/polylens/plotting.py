@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -376,7 +377,8 @@ def _colour_scale(figure: Figure, axes: Array, bounds: Sequence[float], signed: 
         ax.set_xlabel(f"±{bound:.2g}", fontsize=9, labelpad=4)
     scale = ScalarMappable(Normalize(-1, 1), "RdBu_r")
     bar = figure.colorbar(scale, ax=list(axes.flat), fraction=0.03, pad=0.015, shrink=0.6, aspect=24, extend="both")
-    bar.set_label(f"{signed}, in units of the number below its column", fontsize=9.5)
+    words = f"{signed}, in units of the number below its column"
+    bar.set_label(textwrap.fill(words, 18) if len(axes) == 1 else words, fontsize=9.5)  # one row is not tall enough for it
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8.5, length=2)
 

@@ -66,6 +66,13 @@ def null_space_figure(result: NullSpace, most: int = 8, directions: int = 3) -> 
     count = min(directions, max(int(one.rank) for one in ones))
     parts: list[tuple[str, Part | int]] = [("input", "input"), ("seen", "seen"), ("forgotten", "forgotten")]
     parts += [(f"direction {k}", k) for k in range(count)]
+    if len(ones) == 1:  # side by side: a column of its own would leave the page empty
+        panels = [Panel("input", ones[0].point.detach(), False), *(_panel(ones[0], part) for _, part in parts[1:])]
+        return gallery(
+            [("", panels)],
+            signed="part of the input or direction",
+            unit="units of the input",
+        )
     rows = [(name, [_panel(one, part) if _has(one, part) else None for one in ones]) for name, part in parts]
     return gallery(rows, signed="part of the input or direction", unit="units of the input")
 
@@ -82,7 +89,7 @@ def _panel(result: NullSpace, part: Part | int) -> Panel:
     if part == "seen":
         return Panel(f"seen: {_share(point - forgotten, point)}", point - forgotten, True)
     if part == "forgotten":
-        return Panel(f"forgotten: {_share(forgotten, point)}", forgotten, False)
+        return Panel(f"forgotten: {_share(forgotten, point)}", forgotten, True)
     rank = int(result.rank)
     if isinstance(part, bool) or not isinstance(part, int) or not 0 <= part < rank:
         known = "'singular values', 'input', 'seen', 'forgotten'" + (f" or a number below {rank}" if rank else "")
