@@ -122,6 +122,7 @@ def test_info_prints_the_program(files: Path, capsys: pytest.CaptureFixture[str]
     assert "relu1" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_report_takes_data_labels_scaling_and_a_limit(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [
         "--data",

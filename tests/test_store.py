@@ -544,7 +544,7 @@ SMALL, LARGE = "3-110-110-1", "3-180-180-1"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows knows no such signals")
-@pytest.mark.parametrize(("group", "times"), [(False, 1), (True, 2)])
+@pytest.mark.parametrize(("group", "times"), [(False, 1), pytest.param(True, 2, marks=pytest.mark.slow)])
 def test_threads_that_are_killed_lose_and_double_nothing(
     group: bool, times: int, tmp_path: Path, clean: dict[str, Any]
 ) -> None:
