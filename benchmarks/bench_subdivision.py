@@ -89,7 +89,7 @@ def bare_pass(net: Network, domain: Domain) -> float:
         total += time.perf_counter() - begin
         return original(stage, chunk)
 
-    original, engine._before = engine._before, timed  # type: ignore[method-assign]
+    original, engine.before = engine.before, timed  # type: ignore[method-assign]
     for _ in alone(engine.run()):
         pass
     return total
