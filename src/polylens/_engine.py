@@ -21,7 +21,7 @@ from ._cut_max import Windows
 from ._stages import Gains, Stage, Values, advance, gains, gated, jumps, padded, stages, stretched, words_of
 from ._types import Tolerance
 from ._workspace import Cut, Sweep, Tally, Workspace
-from .cells import Cells
+from .cells import Cells, taken
 from .domain import Domain
 from .errors import ShapeError
 from .gates import Choice, Gate, MaxGate, spread
@@ -51,9 +51,7 @@ class Chunk:
 
     def select(self, chosen: Array) -> Chunk:
         """Return some cells, by position, with the vertices that they have."""
-        start, sizes = self.cells.start[chosen], np.diff(self.cells.start)[chosen]
-        ends = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        rows = np.repeat(start - ends[:-1], sizes) + np.arange(ends[-1])
+        ends, rows = taken(self.cells.start, chosen)
         used, vertex = np.unique(self.cells.vertex[rows], return_inverse=True)
         cells = _frames.Cells(ends, vertex.astype(np.int32), self.cells.mask[rows])
         carried = {v: values[used] for v, values in self.carried.items()}
@@ -236,8 +234,7 @@ class Engine:
             planes = planes._replace(table=planes.table[:units])
         else:
             later = np.arange(len(planes.magnitude)) % (64 * words // len(planes.at)) >= units
-            blind = [np.where(later, 1e300, t) for t in (planes.magnitude, planes.constant, planes.ceiling)]
-            planes = planes._replace(magnitude=blind[0], constant=blind[1], ceiling=blind[2])
+            planes = blinded(planes, later)
         rows = {-1: chunk.points, **chunk.carried}
         own = (chunk.cells, z, planes, largest, chunk.weight, chunk.error, rows, words)
         job = Sweep(*own, reserved=self.sides)
@@ -340,6 +337,13 @@ class Engine:
         layer = next(g for g in self.network.gates if g.name == names[stage.value - 1])
         pieces = layer.unpack(np.ascontiguousarray(words).view(np.uint8)).long()
         return pieces.repeat_interleave(torch.from_numpy(repeats), 0).to(self.network.device)
+
+
+def blinded(planes: _cut.Planes, hidden: Array) -> _cut.Planes:
+    """Return hyperplanes of which some, by a mask, cut nothing: all their values count as zero."""
+    blind = (np.where(hidden, 1e300, t) for t in (planes.magnitude, planes.constant, planes.ceiling))
+    magnitude, constant, ceiling = blind
+    return planes._replace(magnitude=magnitude, constant=constant, ceiling=ceiling)
 
 
 def _copied(cells: _frames.Cells) -> _frames.Cells:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ._findings import Flat, Solid
 from ._generators import COINCIDENT, Generators, extreme, fan, flat_volume, holds, labels, normal
+from .cells import taken
 from .domain import Domain
 
 Array = NDArray[Any]
@@ -54,9 +55,7 @@ class Pieces:
 
     def select(self, chosen: Array) -> Pieces:
         """Return some pieces, by position."""
-        sizes = np.diff(self.start)[chosen]
-        ends = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        rows = np.repeat(self.start[chosen] - ends[:-1], sizes) + np.arange(ends[-1])
+        ends, rows = taken(self.start, chosen)
         own = (self.words[chosen], self.part[chosen], self.dimension[chosen], self.volume[chosen])
         shape = (self.facets[rows], self.simple[chosen])
         return Pieces(

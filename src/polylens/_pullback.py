@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from ._cut import Planes
-from ._engine import Chunk, Engine
+from ._engine import Chunk, Engine, blinded
 from ._findings import Fate, Flat, Found, Solid
 from ._frames import Cells as Incidences
 from ._generators import Generators, clipped, dimension
@@ -25,7 +25,7 @@ from ._pieces import size_of
 from ._reach import Cover, Reach
 from ._tasks import Job, Task, alone, in_parallel, tasks
 from ._workspace import Sweep, Tally, Workspace
-from .cells import Cells
+from .cells import Cells, taken
 from .gates import relu
 from .network import Network, Node
 from .steps import Fixed, Linear, reshape
@@ -194,11 +194,8 @@ class _Pullback:
         z, _, planes, words, largest = at
         blind = np.ones(len(planes.magnitude), dtype=bool)
         blind[self.rows[part][~self.equal[part]]] = False
-        hidden = [np.where(blind, 1e300, t) for t in (planes.magnitude, planes.constant, planes.ceiling)]
-        planes = planes._replace(magnitude=hidden[0], constant=hidden[1], ceiling=hidden[2])
-        start, sizes = chunk.cells.start[chosen], np.diff(chunk.cells.start)[chosen]
-        ends = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        index = np.repeat(start - ends[:-1], sizes) + np.arange(ends[-1])
+        planes = blinded(planes, blind)
+        ends, index = taken(chunk.cells.start, chosen)
         cells = Incidences(ends, chunk.cells.vertex[index], chunk.cells.mask[index])
         own = (cells, z, planes, largest, chunk.weight, chunk.error, {-1: chunk.points}, words)
         job = Sweep(*own, clipping=True, reserved=self.engine.sides)

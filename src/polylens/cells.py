@@ -13,6 +13,13 @@ from .pattern import Patterns, UnitLayer
 Array = np.ndarray[Any, Any]
 
 
+def taken(start: Array, chosen: Array) -> tuple[Array, Array]:
+    """Return the chosen groups of a ragged array, whose group i is start[i]:start[i+1]: their new `start`, and their rows."""
+    sizes = np.diff(start)[chosen]
+    ends = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    return ends, np.repeat(start[chosen] - ends[:-1], sizes) + np.arange(ends[-1])
+
+
 @final
 @dataclass(frozen=True, eq=False, slots=True)
 class Cells:
