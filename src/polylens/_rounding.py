@@ -7,7 +7,6 @@ pass for a hyperplane of its own. `Tolerance` says how much of the terms' size c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from .gates import Diagonal, Walls
 from .network import Network
-from .steps import Affine, Fixed, LinearAt, combine, flat
+from .steps import Affine, LinearAt, flat, with_coefficients
 
 # Random directions whose images tell how long rows are: that all of them miss one by a factor of 100 has odds of 1e-8
 PROBES = 4
@@ -30,13 +29,7 @@ class Terms(NamedTuple):
 
 def magnitudes(net: Network) -> list[Affine | None]:
     """Return every affine step with the absolute values of its coefficients, None for gates."""
-    return [_magnitude(node.step) if isinstance(node.step, Affine) else None for node in net.nodes]
-
-
-def _magnitude(step: Affine) -> Affine:
-    if isinstance(step, Fixed) and step.function is combine:
-        return replace(step, options={**step.options, "weights": tuple(abs(w) for w in step.options["weights"])})
-    return step.converted(torch.abs)
+    return [with_coefficients(node.step, torch.abs) if isinstance(node.step, Affine) else None for node in net.nodes]
 
 
 def term_sizes(net: Network, local: Sequence[LinearAt], wanted: Sequence[int], relative: float) -> dict[int, Terms]:

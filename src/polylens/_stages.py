@@ -6,7 +6,7 @@ t f(u / t), so constants are multiplied by the weight; a weight of 1 everywhere 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .gates import Choice, Gate, MaxGate, spread
 from .network import Network
-from .steps import Affine, Fixed
+from .steps import Affine, with_coefficients
 
 Values = dict[int, Tensor]
 Steps = dict[int, Affine]
@@ -63,7 +63,7 @@ def stages(net: Network, last: int) -> list[Stage]:
         before = tuple(sorted({*_alive(net, k, last), source}))
         way = _way(net, carried, max(before))
         absolute, squared = (
-            {i: _changed(cast(Affine, net.nodes[i - 1].step), f) for i in way} for f in (torch.abs, torch.square)
+            {i: with_coefficients(cast(Affine, net.nodes[i - 1].step), f) for i in way} for f in (torch.abs, torch.square)
         )
         zeros = {v: torch.zeros(1, *net.shape_of(v), dtype=net.dtype, device=net.device) for v in carried}
         constant = _through(net, zeros, absolute, before, constants=True)
@@ -175,15 +175,6 @@ def _through(net: Network, values: Values, steps: Steps, wanted: tuple[int, ...]
         inputs = [values[i] for i in net.nodes[k - 1].inputs]
         values[k] = step.apply(*inputs) if constants else step.linear(*inputs)
     return {v: values[v] for v in wanted}
-
-
-def _changed(step: Affine, change: Any) -> Affine:
-    """Return the step with every coefficient changed: to its magnitude, or to its square."""
-    step = step.converted(change)
-    if isinstance(step, Fixed) and "weights" in step.options:
-        weights = tuple(float(change(torch.tensor(float(w)))) for w in step.options["weights"])
-        step = replace(step, options={**step.options, "weights": weights})
-    return step
 
 
 def padded(values: Tensor, width: int) -> Any:

@@ -218,6 +218,15 @@ class Fixed(Affine):
         return self.function(*inputs, **self.options)
 
 
+def with_coefficients(step: Affine, change: Callable[[Tensor], Tensor]) -> Affine:
+    """Return the step with every coefficient changed, those of a weighted sum too: to its magnitude, say, or its square."""
+    step = step.converted(change)
+    if isinstance(step, Fixed) and step.function is combine:
+        weights = tuple(float(change(torch.tensor(float(w)))) for w in step.options["weights"])
+        return replace(step, options={**step.options, "weights": weights})
+    return step
+
+
 def flat(x: Tensor, start: int) -> Tensor:
     """Return x with the axes from `start` on joined into one, which is new when there are none."""
     return x.flatten(start) if x.ndim > start else x.unsqueeze(start)
