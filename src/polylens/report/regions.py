@@ -28,9 +28,9 @@ _MOST_ENTRIES = 100_000_000  # units x inputs beyond which the hyperplanes of on
 _WORK = 200_000_000_000  # multiplications spent on distances, which bounds how many inputs are measured: some seconds
 _MAP_ENTRIES = 250_000_000  # and units x inputs, which are what takes the time in convolutions
 _BALL_ENTRIES = 2_000_000  # rows x inputs up to which programs are solved at all
-_BALLS, _BALL_WORK = 32, 26_000_000  # inputs whose inradius is found at most, and the rows x inputs spent on them
+_BALLS, _BALL_WORK = 32, 10_000_000  # inputs whose inradius is found at most, and the rows x inputs spent on them
 _FACET_INPUTS, _FACET_ENTRIES = 16, 30_000  # inputs whose facets are all found, where rows x inputs are at most this
-_FACET_SECONDS = 16.0  # spent on the facets of examples where they are more
+_FACET_SECONDS = 6.0  # spent on the facets of examples where they are more
 _COMPARED = 1_000  # inputs among which the closest other one is sought
 
 
