@@ -31,6 +31,7 @@ LAYERS: tuple[set[str], ...] = (
         "_lp",
         "_measure",
         "_mirrors",
+        "_popcount",
         "_raster",
         "_rational",
         "_smt",

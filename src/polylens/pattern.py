@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ._check import whole
 from ._types import Result
 from .errors import InputError
 
@@ -78,6 +79,13 @@ class UnitLayer:
         for k in range(self.planes):
             pieces |= bits[:, k].astype(np.int64) << k
         return torch.from_numpy(pieces).reshape(len(packed), *self.shape)
+
+
+class Neighbours(NamedTuple):
+    """The nearest patterns of each pattern: their positions (batch, k) and Hamming distances (batch, k), nearest first."""
+
+    index: Tensor
+    distance: Tensor
 
 
 class UniquePatterns(NamedTuple):
@@ -191,17 +199,30 @@ class Patterns(Result):
         A distance counts the units and windows that are on different pieces, whatever their number of pieces. Patterns of
         no units are at distance 0; an empty selection has a matrix without rows. Raises InputError for other layers.
 
-        Algorithm: exclusive or and population count of 64-bit words, blocked; O(batch * other * units / 64).
+        Algorithm: exclusive or and population count of 64-bit words, compiled; O(batch * other * units / 64), half of that
+        among its own. The matrix is all the memory that it takes; `hamming` counts distances without one.
         """
-        other = self if other is None else other
-        self._same_layers(other)
-        out = np.zeros((len(self), len(other)), np.int64)
-        for mine, theirs in zip(self._words(), other._words(), strict=True):
-            rows = max(1, _BLOCK // max(8, theirs.nbytes))
-            for start in range(0, len(mine), rows):
-                differ = mine[start : start + rows, None] ^ theirs[None]
-                out[start : start + rows] += np.bitwise_count(np.bitwise_or.reduce(differ, axis=2)).sum(2, dtype=np.int64)
-        return torch.from_numpy(out)
+        from ._popcount import matrix
+
+        self._same_layers(self if other is None else other)
+        return torch.from_numpy(matrix(self.words(), None if other is None else other.words(), self.segments()))
+
+    def neighbours(self, k: int, other: Patterns | None = None) -> Neighbours:
+        """Return the k nearest of `other`'s patterns (of all others of its own when None), and their Hamming distances.
+
+        Nearest first; of patterns at one distance the one that comes first. Distances are as in `distances`. Raises
+        InputError for other layers, and where there are fewer than k to choose from.
+
+        Algorithm: all distances, as in `distances`, a tile at a time; memory O(batch * k).
+        """
+        from ._popcount import nearest
+
+        self._same_layers(self if other is None else other)
+        choice = max(0, len(self) - 1) if other is None else len(other)
+        if whole(k, "k") > choice:
+            raise InputError(f"k: expected at most {choice}, the number of patterns to choose from; got {k}")
+        index, distance = nearest(self.words(), None if other is None else other.words(), self.segments(), k)
+        return Neighbours(torch.from_numpy(index), torch.from_numpy(distance))
 
     def unique(self) -> UniquePatterns:
         """Return the distinct patterns in order of first appearance, with inverse (batch,) and counts.
@@ -258,12 +279,15 @@ class Patterns(Result):
         if self.layers != other.layers:
             raise InputError(f"patterns to compare: expected the same layers; got {self!r} and {other!r}")
 
-    def _words(self) -> list[Words]:
-        """Return each layer's words as (batch, planes, words)."""
-        flat = np.ascontiguousarray(self.packed.numpy()).view(np.uint64)
-        ends = np.cumsum([layer.num_bytes // 8 for layer in self.layers], dtype=np.int64)
-        parts = np.split(flat, ends, axis=1)[:-1]  # nothing is left behind the last end
-        return [p.reshape(len(self), a.planes, a.plane_bytes // 8) for p, a in zip(parts, self.layers, strict=True)]
+    def words(self) -> Words:
+        """Return the patterns as 64-bit words (batch, bytes / 8), what the compiled kernels read; shared where they can be."""
+        return np.ascontiguousarray(self.packed.numpy()).view(np.uint64)
+
+    def segments(self) -> npt.NDArray[np.int64]:
+        """Return where each layer lies among the words: (layers, 4) of first word, words in a plane, planes, 1 for windows."""
+        sizes = np.array([[a.plane_bytes // 8, a.planes, int(a.is_max)] for a in self.layers], np.int64).reshape(-1, 3)
+        ends = np.cumsum(sizes[:, 0] * sizes[:, 1])
+        return np.column_stack([ends - sizes[:, 0] * sizes[:, 1], sizes])
 
 
 def _position(layers: Sequence[UnitLayer], name: str | int) -> int:
