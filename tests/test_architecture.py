@@ -42,7 +42,7 @@ LAYERS: tuple[set[str], ...] = (
     {"_course", "_exact_layer", "_meeting", "_workspace", "cells", "gates", "geometry", "omnidirectional", "store"},
     {"_findings", "_flat", "domain", "layer_preimage", "prior", "smooth", "target"},
     {"_pieces", "_room", "_saved", "_verdicts", "network", "vnnlib"},
-    {"_decide", "_draw", "_gathered", "_rounding", "_stages", "compose", "layer_map", "local"},
+    {"_decide", "_draw", "_gathered", "_rounding", "_stages", "compose", "frequencies", "layer_map", "local"},
     {"_cell_maps", "_locate", "_marquardt", "_reach", "_sheets", "facets", "germ", "linearise"},
     {"_chart", "_descent", "_engine", "boundary", "convert", "data", "nullspace", "region"},
     {"_near", "_roam", "_tasks", "_ways", "explore"},

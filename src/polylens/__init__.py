@@ -15,6 +15,7 @@ from .errors import PolylensError
 from .explore import Exploration, explore
 from .facets import Facets, facets, reduced
 from .fibre import FibreWalk, fibre_walk
+from .frequencies import frequencies
 from .invertibility import Invertibility, LayerKinds, invertibility
 from .layer_preimage import LayerPreimage, layer_preimage
 from .linearise import affine_map, affine_maps, linearise
@@ -102,6 +103,7 @@ __all__ = [
     "fibre_walk",
     "first_boundary",
     "forgotten_by_layer",
+    "frequencies",
     "invertibility",
     "is_omnidirectional",
     "iter_cells",

@@ -10,6 +10,7 @@ import math
 import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any, NamedTuple, SupportsIndex, final
 
 import numpy as np
@@ -84,8 +85,15 @@ class UnitLayer:
 class Neighbours(NamedTuple):
     """The nearest patterns of each pattern: their positions (batch, k) and Hamming distances (batch, k), nearest first."""
 
-    index: Tensor
-    distance: Tensor
+    positions: Tensor
+    distances: Tensor
+
+
+class Interval(NamedTuple):
+    """What a quantity of every unit lies between: `low` and `high` (*shape), float64."""
+
+    low: Tensor
+    high: Tensor
 
 
 class UniquePatterns(NamedTuple):
@@ -312,6 +320,14 @@ class Frequencies(Result):
     counts: tuple[Tensor, ...]
     total: int
 
+    @classmethod
+    def concat(cls, parts: Sequence[Frequencies]) -> Frequencies:
+        """Return the frequencies over the inputs of several parts together; their layers must be the same."""
+        if not parts or any(part.layers != parts[0].layers for part in parts):
+            raise InputError(f"frequencies to join: expected one or more with equal layers; got {len(parts)} that differ")
+        counts = (torch.stack(count).sum(0) for count in zip(*(part.counts for part in parts), strict=True))
+        return cls(parts[0].layers, tuple(counts), sum(part.total for part in parts))
+
     def __repr__(self) -> str:
         return f"Frequencies({self.total} inputs, {len(self.layers)} layers)"
 
@@ -323,8 +339,34 @@ class Frequencies(Result):
         i = _position(self.layers, name)
         return 1 - self.counts[i][0].double() / self.total
 
+    def interval(self, name: str | int, confidence: float = 0.95) -> Interval:
+        """Return Wilson's interval for P(active) of each unit, where the inputs are a random sample of all that matter.
+
+        The bounds stay within [0, 1]; of a unit that was never active on N inputs the upper one is z^2 / (N + z^2), z the
+        normal quantile of (1 + confidence) / 2. Raises InputError for a confidence outside (0, 1), and for unknown layers.
+
+        References: E. B. Wilson, Probable inference, the law of succession, and statistical inference, 1927.
+        """
+        if not 0 < confidence < 1:
+            raise InputError(f"confidence: expected a number between 0 and 1, such as 0.95; got {confidence!r}")
+        n, z = self.total, NormalDist().inv_cdf((1 + confidence) / 2)
+        off = self.counts[_position(self.layers, name)][0].double()
+        middle, half = n - off + z * z / 2, z * (off * (n - off) / n + z * z / 4).sqrt()
+        low, high = (middle - half) / (n + z * z), (middle + half) / (n + z * z)
+        return Interval(low.masked_fill(off == n, 0.0), high.masked_fill(off == 0, 1.0))
+
+    def entropy(self, name: str | int) -> Tensor:
+        """Return the entropy of each unit's piece in bits: (*shape), float64; 0 for a unit that never switches.
+
+        A ReLU has at most one bit, at P(active) = 1/2. The sum over a layer bounds the entropy of the layer's pattern, and
+        is it where units are independent. That of the counted fractions: for a unit of p pieces and N inputs it is too low
+        by (p - 1) / (2 N ln 2) or so.
+        """
+        share = self.counts[_position(self.layers, name)].double() / self.total
+        return torch.special.entr(share).sum(0).abs() / math.log(2)
+
     def units(self) -> list[dict[str, Any]]:
-        """Return one row a layer: how many of its units are dead, always on and mixed.
+        """Return one row a layer: how many of its units are dead, always on and mixed; `entropy` is the sum of theirs, in bits.
 
         Of a max-gate they are windows; "dead" means that the first candidate always won. Without units the mean is NaN.
         """
@@ -333,9 +375,10 @@ class Frequencies(Result):
             dead = int((count[0] == self.total).sum())
             on = int((count[1:] == self.total).any(0).sum())
             mean = float(self.active(i).mean()) if layer.num_units else math.nan
+            bits = float(self.entropy(i).sum())
             rows.append(
                 {"name": layer.name, "kind": layer.kind, "units": layer.num_units, "dead": dead, "always_on": on}
-                | {"mixed": layer.num_units - dead - on, "mean_active": mean}
+                | {"mixed": layer.num_units - dead - on, "mean_active": mean, "entropy": bits}
             )
         return rows
 
@@ -344,7 +387,12 @@ class Frequencies(Result):
         for layer, r in zip(self.layers, self.units(), strict=True):
             size = f"{r['units']} {'windows' if layer.is_max else 'units'}"
             shares = f"{r['dead']} dead, {r['always_on']} always on, {r['mixed']} mixed"
-            lines.append(f"  {r['name']}: {size}, {shares}, active {r['mean_active']:.1%} of the time")
+            bits = f"{r['entropy']:.0f} bits at most"
+            lines.append(f"  {r['name']}: {size}, {shares}, active {r['mean_active']:.1%} of the time, {bits}")
+        if any(r["dead"] + r["always_on"] for r in self.units()):
+            z = NormalDist().inv_cdf(0.975)
+            most = z * z / (self.total + z * z)
+            lines.append(f"  with 95 % confidence a unit that never switched does so on less than {most:.2g} of such inputs")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
