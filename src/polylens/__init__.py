@@ -30,6 +30,7 @@ from .preimage import Piece, Preimage, preimage
 from .prior import Gaussian, GaussianNoise, Likelihood, Softmax
 from .region import Region, neighbour, region
 from .second_order import SecondOrder, second_order
+from .sensitivity import Ranking, Sensitivity, sensitivity
 from .store import Store, open_store
 from .subdivision import RegionCount, count_regions, iter_cells, max_regions
 from .target import Argmax, OutputSet
@@ -78,10 +79,12 @@ __all__ = [
     "Polytope",
     "Preimage",
     "Property",
+    "Ranking",
     "Region",
     "RegionCount",
     "SecondOrder",
     "Segment",
+    "Sensitivity",
     "Slice",
     "Softmax",
     "Store",
@@ -126,6 +129,7 @@ __all__ = [
     "reduced",
     "region",
     "second_order",
+    "sensitivity",
     "subdivide",
     "unique_solution",
     "verify",

@@ -155,16 +155,16 @@ def _by_rows(net: Network, local: list[LinearAt], batch: int, targets: Targets, 
     return weights
 
 
-def pull(net: Network, local: list[LinearAt], value: int, rows: Tensor) -> Tensor:
-    """Return rows (batch or 1, k, *shape) on a value as rows on the input."""
+def pull(net: Network, local: list[LinearAt], value: int, rows: Tensor, to: int = 0) -> Tensor:
+    """Return rows (batch or 1, k, *shape) on a value as rows on the input, or on another value `to` that it depends on."""
     pending = {value: rows}
-    for k in range(value, 0, -1):
+    for k in range(value, to, -1):
         if k in pending:
             node, here = net.nodes[k - 1], pending.pop(k)
             parts = local[k - 1].rows(here, [net.shape_of(i) for i in node.inputs])
             for i, part in zip(node.inputs, parts, strict=True):
                 pending[i] = pending[i] + part if i in pending else part
-    return pending[0]
+    return pending[to]
 
 
 def _offsets(net: Network, local: list[LinearAt], batch: int, wanted: Targets) -> dict[int, Tensor]:
