@@ -7,6 +7,7 @@ from .cells import Cells
 from .complex import Complex, load_complex, subdivide
 from .compose import compose
 from .constancy import Constancy, ConstantPolytope, constant_along, constant_polytope
+from .constellations import Constellations, Contents, constellations
 from .convert import load
 from .convert.arrays import dense
 from .convert.original import original
@@ -48,6 +49,8 @@ __all__ = [
     "Complex",
     "Constancy",
     "ConstantPolytope",
+    "Constellations",
+    "Contents",
     "ConvexPart",
     "Crossings",
     "Exploration",
@@ -99,6 +102,7 @@ __all__ = [
     "compose",
     "constant_along",
     "constant_polytope",
+    "constellations",
     "count_regions",
     "dense",
     "explore",
