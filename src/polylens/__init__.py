@@ -2,6 +2,7 @@
 
 from ._gathered import Tie
 from .affine import AffineMap
+from .ball import Ball
 from .boundary import Crossings, NearestBoundary, first_boundary, nearest_boundary
 from .cells import Cells
 from .complex import Complex, load_complex, subdivide
@@ -17,7 +18,9 @@ from .explore import Exploration, explore
 from .facets import Facets, facets, reduced
 from .fibre import FibreWalk, fibre_walk
 from .frequencies import frequencies
+from .injectivity import Injectivity, is_injective, is_layer_injective
 from .invertibility import Invertibility, LayerKinds, invertibility
+from .largest_bias import LargestBias, largest_bias
 from .layer_preimage import LayerPreimage, layer_preimage
 from .linearise import affine_map, affine_maps, linearise
 from .merging import ConvexPart, Merged, merge
@@ -44,6 +47,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AffineMap",
     "Argmax",
+    "Ball",
     "Box",
     "Cells",
     "Complex",
@@ -60,7 +64,9 @@ __all__ = [
     "Frequencies",
     "Gaussian",
     "GaussianNoise",
+    "Injectivity",
     "Invertibility",
+    "LargestBias",
     "LayerKinds",
     "LayerPreimage",
     "Likelihood",
@@ -112,8 +118,11 @@ __all__ = [
     "forgotten_by_layer",
     "frequencies",
     "invertibility",
+    "is_injective",
+    "is_layer_injective",
     "is_omnidirectional",
     "iter_cells",
+    "largest_bias",
     "layer_preimage",
     "linearise",
     "load",
