@@ -17,7 +17,7 @@ PACKAGE = ROOT / "src" / "polylens"
 
 # An import points to a lower layer only; modules of one layer are peers. A folder is one module.
 LAYERS: tuple[set[str], ...] = (
-    {"_kernels", "errors", "_progress", "_types"},
+    {"_dendrogram", "_kernels", "errors", "_progress", "_types"},
     {
         "_active",
         "_barrier",
@@ -28,6 +28,7 @@ LAYERS: tuple[set[str], ...] = (
         "_frames",
         "_glide",
         "_hull",
+        "_krylov",
         "_lp",
         "_measure",
         "_mirrors",
@@ -35,6 +36,7 @@ LAYERS: tuple[set[str], ...] = (
         "_popcount",
         "_raster",
         "_rational",
+        "_singular",
         "_smt",
         "_spanning",
         "_stiemke",
@@ -56,8 +58,8 @@ LAYERS: tuple[set[str], ...] = (
     },
     {"_collapse", "_findings", "_flat", "domain", "layer_preimage", "prior", "smooth", "target"},
     {"_pieces", "_room", "_saved", "_verdicts", "network", "vnnlib"},
-    {"_decide", "_draw", "_gathered", "_rounding", "_stages", "compose", "frequencies", "layer_map", "local"},
-    {"_cell_maps", "_locate", "_marquardt", "_reach", "_saliency", "_sheets", "facets", "germ", "linearise"},
+    {"_all_columns", "_decide", "_draw", "_gathered", "_rounding", "_stages", "compose", "frequencies", "layer_map", "local"},
+    {"_cell_maps", "_local_spectrum", "_locate", "_marquardt", "_reach", "_saliency", "_sheets", "facets", "germ", "linearise"},
     {"_chart", "_descent", "_engine", "boundary", "convert", "data", "nullspace", "region"},
     {"_near", "_roam", "_tasks", "_ways", "explore"},
     {"_partitions", "_pullback", "_walker"},
@@ -72,8 +74,10 @@ LAYERS: tuple[set[str], ...] = (
         "largest_bias",
         "merging",
         "nearby",
+        "row_removal",
         "second_order",
         "sensitivity",
+        "spectrum",
         "verify",
         "zeros",
     },
@@ -87,6 +91,7 @@ LAYERS: tuple[set[str], ...] = (
         "plotting_invertibility",
         "plotting_nullspace",
         "plotting_preimage",
+        "plotting_spectrum",
         "plotting_zeros",
     },
     {"report"},
@@ -99,7 +104,7 @@ FOLDERS: dict[str, tuple[set[str], ...]] = {
         {"arguments"},
         {"output"},
         {"inputs"},
-        {"info", "nullspace", "preimage", "region", "regions", "report", "zeros"},
+        {"info", "nullspace", "preimage", "region", "regions", "report", "spectrum", "zeros"},
         {"entry"},
     ),
     "convert": (

@@ -33,8 +33,10 @@ from .polytope import Polytope
 from .preimage import Piece, Preimage, preimage
 from .prior import Gaussian, GaussianNoise, Likelihood, Softmax
 from .region import Region, neighbour, region
+from .row_removal import RowRemoval, WeakRow, row_removal
 from .second_order import SecondOrder, second_order
 from .sensitivity import Ranking, Sensitivity, sensitivity
+from .spectrum import LayerSpectrum, Spectrum, spectrum
 from .store import Store, open_store
 from .subdivision import RegionCount, count_regions, iter_cells, max_regions
 from .target import Argmax, OutputSet
@@ -69,6 +71,7 @@ __all__ = [
     "LargestBias",
     "LayerKinds",
     "LayerPreimage",
+    "LayerSpectrum",
     "Likelihood",
     "Merged",
     "NearbyPiece",
@@ -91,16 +94,19 @@ __all__ = [
     "Ranking",
     "Region",
     "RegionCount",
+    "RowRemoval",
     "SecondOrder",
     "Segment",
     "Sensitivity",
     "Slice",
     "Softmax",
+    "Spectrum",
     "Store",
     "Tie",
     "UniqueSolution",
     "UnitLayer",
     "Verdict",
+    "WeakRow",
     "WholeSpace",
     "Zeros",
     "affine_map",
@@ -141,8 +147,10 @@ __all__ = [
     "read_vnnlib",
     "reduced",
     "region",
+    "row_removal",
     "second_order",
     "sensitivity",
+    "spectrum",
     "subdivide",
     "unique_solution",
     "verify",
