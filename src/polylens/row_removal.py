@@ -52,7 +52,8 @@ class WeakRow:
         where = "in" if self.in_row_space else f"{self.row_space_share:.3g} of it in"
         return (
             f"row {self.row} is correlated with the {self.kept} rows that stay by c = {self.c:.4g} at most, and lies {where}"
-            f" their span: the smallest nonzero singular value is at most {self.bound:.4g} (with all products: {self.sharper:.4g})"
+            f" their span: the smallest nonzero singular value is at most {self.bound:.4g} (with all products:"
+            f" {self.sharper:.4g})"
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -119,9 +119,9 @@ class LayerSpectrum:
 
     @property
     def effective_rank(self) -> Tensor:
-        """exp of the entropy of the values as shares of their sum (batch,), after Roy and Vetterli; NaN where not all are
-        known.""" share = self.values / self.nuclear[:, None] return torch.special.entr(share).sum(-1).exp() if self.complete
-        else torch.full_like(self.tolerance, torch.nan)
+        """exp of the entropy of the values as shares of their sum (batch,), after Roy and Vetterli; NaN as for `nuclear`."""
+        share = self.values / self.nuclear[:, None]
+        return torch.special.entr(share).sum(-1).exp() if self.complete else torch.full_like(self.tolerance, torch.nan)
 
     @property
     def log_volume(self) -> Tensor:
