@@ -48,7 +48,7 @@ def _(result: Injectivity, ax: Axes | None = None, *, window: Any = None) -> Axe
         from matplotlib.patches import Patch
 
         ax.imshow(
-            rank, extent=(left, right, bottom, top), origin="lower", cmap=ListedColormap(_RANKS), vmin=0, vmax=2, aspect="auto"
+            rank, extent=(left, right, bottom, top), origin="lower", cmap=ListedColormap(_RANKS), vmin=0, vmax=2
         )
         _lines(ax, result, (left, right, bottom, top))
         _edge(ax, result)
