@@ -18,6 +18,8 @@ from .explore import Exploration, explore
 from .facets import Facets, facets, reduced
 from .fibre import FibreWalk, fibre_walk
 from .frequencies import frequencies
+from .hamming import Distances, Hamming, hamming
+from .independence import FairBits, Independence, independence_test
 from .injectivity import Injectivity, is_injective, is_layer_injective
 from .invertibility import Invertibility, LayerKinds, invertibility
 from .largest_bias import LargestBias, largest_bias
@@ -59,13 +61,17 @@ __all__ = [
     "Contents",
     "ConvexPart",
     "Crossings",
+    "Distances",
     "Exploration",
     "Facets",
+    "FairBits",
     "FibreWalk",
     "Forgotten",
     "Frequencies",
     "Gaussian",
     "GaussianNoise",
+    "Hamming",
+    "Independence",
     "Injectivity",
     "Invertibility",
     "LargestBias",
@@ -123,6 +129,8 @@ __all__ = [
     "first_boundary",
     "forgotten_by_layer",
     "frequencies",
+    "hamming",
+    "independence_test",
     "invertibility",
     "is_injective",
     "is_layer_injective",

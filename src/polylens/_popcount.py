@@ -32,10 +32,10 @@ def matrix(a: Array, b: Array | None, segments: Array) -> Array:
 
 def histograms(a: Array, b: Array | None, segments: Array, longest: int, same: tuple[Array, Array] | None = None) -> Array:
     """Return how many pairs are at each distance: (2, segments + 2, longest + 1), the last two rows the sums
-    of a group each, zeros where a group has no segment.
+    of a group each.
 
     All pairs of a row of `a` and one of `b`, or all pairs of two rows of `a`. `same` holds labels of both sides, int64: pairs
-    of equal labels count in the second table, all others in the first. Memory: the tables and a tile.
+    of equal labels, numbers from 0 on, count in the second table, all others in the first. Memory: the tables and a tile.
     """
     out = np.zeros((2, len(segments) + 2, longest + 1), np.int64)
     mine, theirs = same if same is not None else (np.zeros(0, np.int64),) * 2
@@ -47,7 +47,19 @@ def histograms(a: Array, b: Array | None, segments: Array, longest: int, same: t
         members = np.flatnonzero(segments[:, 3] == group)
         if len(members) == 1:  # the kernel has counted them already
             out[:, len(segments) + group] = out[:, members[0]]
+        if not len(members):
+            out[:, len(segments) + group, 0] = _pairs(len(a), None if b is None else len(b), same)
     return out
+
+
+def _pairs(n: int, m: int | None, same: tuple[Array, Array] | None) -> tuple[int, int]:
+    """Return how many pairs there are of different labels, and of equal ones."""
+    pairs = n * (n - 1) // 2 if m is None else n * m
+    if same is None:
+        return pairs, 0
+    mine, theirs = (np.bincount(labels, minlength=1 + max(s.max() for s in same)) for labels in same)
+    equal = int((mine * (mine - 1)).sum()) // 2 if m is None else int((mine * theirs).sum())
+    return pairs - equal, equal
 
 
 def of_pairs(a: Array, b: Array, segments: Array, left: Array, right: Array) -> Array:

@@ -18,12 +18,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from . import _moments
 from ._check import whole
 from ._types import Result
 from .errors import InputError
 
 Words = npt.NDArray[np.uint64]
 _BLOCK = 1 << 24  # bytes of temporaries per block of the loops below
+_COLUMNS = 1 << 14  # of a matrix of covariances, which takes 2 GB then
 
 
 @final
@@ -94,6 +96,35 @@ class Interval(NamedTuple):
 
     low: Tensor
     high: Tensor
+
+
+class DistanceMoments(NamedTuple):
+    """Moments of the Hamming distances of all pairs: `means` (layers,) and `covariance` (layers, layers), float64.
+
+    `mean` and `variance` are those of the whole distance, the sum over layers; `mean_error` and `variance_error` their
+    standard errors by the jackknife over inputs (pairs share inputs, so pairs are no sample), NaN for fewer than four inputs.
+    """
+
+    means: Tensor
+    covariance: Tensor
+    mean_error: float
+    variance_error: float
+
+    @property
+    def mean(self) -> float:
+        """The mean distance, over all layers together."""
+        return float(self.means.sum())
+
+    @property
+    def variance(self) -> float:
+        """The variance of the distance, over all layers together."""
+        return float(self.covariance.sum())
+
+    @property
+    def correlation(self) -> Tensor:
+        """How the distances at two layers go together over pairs: (layers, layers), NaN where a layer's do not vary."""
+        spread = self.covariance.diagonal().clamp(min=0).sqrt()
+        return self.covariance / (spread[:, None] * spread)
 
 
 class UniquePatterns(NamedTuple):
@@ -232,6 +263,27 @@ class Patterns(Result):
         index, distance = nearest(self.words(), None if other is None else other.words(), self.segments(), k)
         return Neighbours(torch.from_numpy(index), torch.from_numpy(distance))
 
+    def distance_moments(self) -> DistanceMoments:
+        """Return mean and covariance, by layer, of the Hamming distances of all pairs of two patterns, without the pairs.
+
+        With p the frequencies, the mean over all ordered pairs, an input with itself among them, is sum 2 p (1 - p); with s
+        the signs, m their means and C their covariance, the variance is 1/4 sum_jk (C_jk^2 + 2 C_jk m_j m_k). Here the N
+        pairs of an input with itself are taken out, so that both are what a count over all pairs gives. Units of more
+        pieces have an indicator for each piece in place of a sign.
+
+        Raises InputError for fewer than two patterns, and for more than 16 384 units (`hamming` counts distances then).
+
+        Algorithm: products of blocks of signs, O(batch * units^2), twice for the errors; memory O(units^2).
+        """
+        codes, blocks = self.codes(), self.code_blocks
+        if len(self) < 2 or len(codes.weight) > _COLUMNS:
+            got = f"{len(self)} of {len(codes.weight)} columns"
+            raise InputError(f"distance_moments: expected two patterns or more, of at most {_COLUMNS} columns; got {got}")
+        sums, product = _moments.total(blocks, len(codes.weight)), _moments.gram(blocks, len(codes.weight))
+        mean, covariance = _moments.moments(len(self), sums, product, codes)
+        errors = _moments.moment_errors(*_moments.row_sums(blocks, len(self), sums, product, codes))
+        return DistanceMoments(torch.from_numpy(mean), torch.from_numpy(covariance), *errors)
+
     def unique(self) -> UniquePatterns:
         """Return the distinct patterns in order of first appearance, with inverse (batch,) and counts.
 
@@ -290,6 +342,28 @@ class Patterns(Result):
     def words(self) -> Words:
         """Return the patterns as 64-bit words (batch, bytes / 8), what the compiled kernels read; shared where they can be."""
         return np.ascontiguousarray(self.packed.numpy()).view(np.uint64)
+
+    def codes(self) -> _moments.Codes:
+        """Return what the columns of `code_blocks` stand for: twice a distance is a constant less a product of codes."""
+        pairs = [(a.num_units, 1) if a.num_pieces <= 2 else (a.num_units * a.num_pieces, 2) for a in self.layers]
+        sizes = [columns for columns, _ in pairs]
+        weight = np.repeat([float(w) for _, w in pairs], sizes)
+        constant = np.array([float(a.num_units * w) for a, (_, w) in zip(self.layers, pairs, strict=True)])
+        return _moments.Codes(weight, np.repeat(np.arange(len(pairs)), sizes), constant)
+
+    def code_blocks(self) -> Iterator[npt.NDArray[np.float32]]:
+        """Yield the patterns as float32 codes, some rows at a time: a sign a unit, or an indicator for each of its pieces."""
+        width = sum(a.num_units * (1 if a.num_pieces <= 2 else a.num_pieces) for a in self.layers)
+        rows = max(1, _BLOCK // max(1, 8 * width))
+        for start in range(0, len(self), rows):
+            part = self[start : start + rows]
+            yield np.concatenate([part._coded(i) for i in range(len(self.layers))] or [np.zeros((len(part), 0), np.float32)], 1)
+
+    def _coded(self, i: int) -> npt.NDArray[np.float32]:
+        pieces = self.pieces(i).flatten(1)
+        if self.layers[i].num_pieces <= 2:
+            return (pieces.float() * 2 - 1).numpy()
+        return torch.nn.functional.one_hot(pieces, self.layers[i].num_pieces).flatten(1).float().numpy()
 
     def segments(self) -> npt.NDArray[np.int64]:
         """Return where each layer lies among the words: (layers, 4) of first word, words in a plane, planes, 1 for windows."""
