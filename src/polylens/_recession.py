@@ -18,6 +18,7 @@ from ._stiemke import EPS, Array, Mask
 from ._types import Tolerance
 
 DIRECTIONS, ROUNDS = 24, 3  # of the search for a long chord
+PROJECTIONS, GIVE = 12, 0.1  # of the search for an inner direction, and how much tight coordinates give way in it
 
 
 Kind = Literal["singleton", "bounded", "unbounded", "undecided"]
@@ -47,7 +48,8 @@ class System(NamedTuple):
 
 class Size(NamedTuple):
     """What is proven: `kind` singleton, bounded, unbounded or undecided; a `dimension` of -1 and an infinite `diameter` are
-    not known. `inner` (n,) leads into the relative interior, 0 where the point lies there."""
+    not known. `inner` (n,) leads into the relative interior, 0 where the point lies there; `start` is for the next question
+    to a similar system."""
 
     kind: Kind
     dimension: int
@@ -56,6 +58,7 @@ class Size(NamedTuple):
     ray: Array | None
     diameter: float
     inner: Array | None
+    start: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,8 +126,8 @@ def flat(rows: Array) -> Flat:
     return Flat(rows, _stiemke.factored_rows(rows if p <= n else rows.T))
 
 
-def size(system: System, kernel: Flat, tolerance: Tolerance) -> Size:
-    """Return how large the set is.
+def size(system: System, kernel: Flat, tolerance: Tolerance, start: Array | None = None) -> Size:
+    """Return how large the set is; `start` (rows,) are multipliers of E and G that are nearly a proof on the orthant.
 
     Algorithm: rank first. Rows of the inequalities on a basis of the kernel, and `alternative`; with the orthant, where it
     is the smaller side, `gordan` on the columns of [E 0; G I]. A set that is bounded is a single point iff its tight rows
@@ -134,7 +137,7 @@ def size(system: System, kernel: Flat, tolerance: Tolerance) -> Size:
     if kernel.dimension == 0:
         return Size("singleton", 0, None, None, None, 0.0, None)
     small = system.orthant and len(system.equal) + len(system.less) < kernel.dimension
-    found = _by_columns(system, tolerance) if small else None
+    found = _by_columns(system, start, tolerance) if small else None
     found = found or _by_rows(system, kernel, tolerance)
     if found.kind == "undecided":
         return found
@@ -193,7 +196,7 @@ def _diameter(system: System, found: _stiemke.Alternative, seen: Array, error: A
     return stretch * total / (1 - stretch * found.residue) if stretch * found.residue < 1 else math.inf
 
 
-def _by_columns(system: System, tolerance: Tolerance) -> Size | None:
+def _by_columns(system: System, start: Array | None, tolerance: Tolerance) -> Size | None:
     """Return what the columns of [E 0; G I] say of {x >= 0 : E x = e, G x + s = g, s >= 0}; None: nothing.
 
     Unbounded iff some nonnegative combination of them is 0; bounded iff some y has a positive product with all of them.
@@ -205,7 +208,7 @@ def _by_columns(system: System, tolerance: Tolerance) -> Size | None:
     nothing = Size("undecided", -1, None, None, None, math.inf, None)
     if len(idle):
         return nothing._replace(kind="unbounded", ray=np.eye(1, n, int(idle[0]))[0])
-    u, z = _stiemke.gordan(columns, tolerance=tolerance)
+    u, z = _stiemke.gordan(columns, None if start is None else -start, tolerance=tolerance)
     if u is not None:
         ray = u[:n] / np.linalg.norm(u[:n])
         return nothing._replace(kind="unbounded", ray=ray) if _leads_out(system, ray, tolerance) else None
@@ -219,7 +222,8 @@ def _by_columns(system: System, tolerance: Tolerance) -> Size | None:
     smallest = np.sort(w[:n])[:2]
     total = float(w @ np.concatenate([system.slack[k:], system.slack[:k]])) * (1 + (n + k + 4) * EPS)
     diameter = total * float(np.sqrt((1 / smallest**2).sum()))
-    return Size("bounded", -1, z[:p], np.concatenate([z[p:], (columns @ z)[:n]]), None, diameter, None)
+    start = z / np.abs(w).min()
+    return Size("bounded", -1, z[:p], np.concatenate([z[p:], (columns @ z)[:n]]), None, diameter, None, start)
 
 
 def _dimension(system: System, kernel: Flat, tolerance: Tolerance) -> tuple[int, Array | None]:
@@ -239,24 +243,34 @@ def _dimension(system: System, kernel: Flat, tolerance: Tolerance) -> tuple[int,
 
 
 def _strictly(system: System, tight: Mask) -> Array | None:
-    """Return v with E v = 0 and G v = -1 on the tight rows, where these rows are independent; None: unsettled."""
+    """Return v with E v = 0 that is strictly negative on the tight rows, where projections find one; None: unsettled.
+
+    On the orthant v starts as 1 on the tight coordinates, and the others give way a hundred times more easily.
+    """
     n, k = system.equal.shape[1], len(system.less)
     rows = np.vstack([system.equal, system.less[tight[:k]]])
     fixed = tight[k:] if system.orthant else np.zeros(n, dtype=bool)
-    right = np.concatenate([np.zeros(len(system.equal)), -np.ones(int(tight[:k].sum()))]) - rows[:, fixed].sum(1)
+    right = np.concatenate([np.zeros(len(system.equal)), -np.ones(int(tight[:k].sum()))])
     v = fixed.astype(np.float64)
-    free = rows[:, ~fixed]
     if not len(rows):
         return v
-    if len(rows) > free.shape[1] or not free.any(1).all():
+    give = np.where(fixed, GIVE, 1.0)
+    eased = rows * give
+    norms = np.linalg.norm(eased, axis=1)
+    if len(rows) > n or not norms.all():
         return None
-    norms = np.linalg.norm(free, axis=1)
-    free, right = free / norms[:, None], right / norms
-    solver = _stiemke.factored_rows(free)
+    eased /= norms[:, None]
+    solver = _stiemke.factored_rows(eased)
     if solver is None:
         return None
-    v[~fixed] = free.T @ solver(right)
-    return v
+    for _ in range(PROJECTIONS):
+        for _ in range(2):  # the second time for what rounding left
+            v = v + give * (eased.T @ solver((right - rows @ v) / norms))
+        left = float(np.linalg.norm((right - rows @ v) / norms))
+        if left < GIVE * solver.sigma * float(v[fixed].min(initial=1.0)):
+            return v
+        v[fixed] += _stiemke.RELAXATION * np.maximum(1 - v[fixed], 0.0)
+    return None
 
 
 def chord(system: System, kernel: Flat, point: Array, inner: Array) -> tuple[Array, Array]:

@@ -22,6 +22,7 @@ STEPS = 12  # alternating projections: where they help they need few, and each c
 FEW_STEPS = 3
 NEWTON_STEPS, STATIONARY, DESCENT = 40, 1e-12, 1e-4
 ITERATIONS = 10  # of least squares, a row: scipy's own limit of 3 ends thin cones of 3 500 rows too early
+NUDGES, NUDGED = 20, 1e-5  # steps from a start that is near, and the least slack that single precision means
 NEARLY = 1e-3  # residues of multipliers that one more projection makes rounding
 RELAXATION = 1.8  # how far beyond the nearest positive vector each of them goes
 CLEAR = 1e-6  # the least singular value, in parts of the largest that there can be, that products M^T M settle
@@ -124,18 +125,21 @@ def _shifted(matrix: Array, inner: Array, ray: Array) -> Array:
     return inner + min(1.0, 0.5 * float((-now[rising] / speed[rising]).min(initial=2.0))) * ray
 
 
-def gordan(matrix: Array, *, tolerance: Tolerance | None = None) -> tuple[Array | None, Array | None]:
+def gordan(
+    matrix: Array, start: Array | None = None, *, tolerance: Tolerance | None = None
+) -> tuple[Array | None, Array | None]:
     """Return u >= 0, u != 0 with M^T u = 0, or z with M z < 0 in every row, or neither, for rows of any lengths but 0.
 
     A u that is not positive throughout has rows of rank below their number where it is, up to rounding.
 
-    Algorithm: a few alternating projections; Newton's method on sum max(0, 1 + m_i.z)^2, whose minimum is 0 for some
-    multiple of any such z and otherwise has u = max(0, 1 + M z); at last nonnegative least squares on
+    Algorithm: from the z of a similar matrix (`start`), or the mean of the rows, least steps that put right what rows are
+    not negative along it; a few alternating projections; Newton's method on sum max(0, 1 + m_i.z)^2, whose minimum is 0
+    for some multiple of any such z and otherwise has u = max(0, 1 + M z); at last nonnegative least squares on
     |M^T u|^2 + (sum u - 1)^2.
     """
     scale = np.exp2(np.round(np.log2(np.linalg.norm(matrix, axis=1))))
     rows = _Rows(matrix / scale[:, None], np.full(len(scale), 4 * EPS), (tolerance or Tolerance()).relative)
-    for u, z in _gordan_proposals(rows):
+    for u, z in _gordan_proposals(rows, start):
         if z is not None and (rows.m @ z < -rows.slack * np.linalg.norm(z)).all():
             return None, z
         found = None if u is None else _nonnegative(rows, u)
@@ -144,9 +148,10 @@ def gordan(matrix: Array, *, tolerance: Tolerance | None = None) -> tuple[Array 
     return None, None
 
 
-def _gordan_proposals(rows: _Rows) -> Iterator[tuple[Array | None, Array | None]]:
+def _gordan_proposals(rows: _Rows, start: Array | None) -> Iterator[tuple[Array | None, Array | None]]:
     from scipy.optimize import nnls
 
+    yield None, _nudged(rows.m, -rows.m.mean(0) if start is None else start)
     n, d = rows.m.shape
     solver = _factored(rows) if n >= d else None
     if solver is not None:
@@ -157,6 +162,41 @@ def _gordan_proposals(rows: _Rows) -> Iterator[tuple[Array | None, Array | None]
     except RuntimeError:  # its iterations are used up
         return
     yield u, -(rows.m.T @ u)
+
+
+def _nudged(m: Array, z: Array) -> Array | None:
+    """Return a z with M z < 0 near one that few rows are not negative along, None where steps on those rows find none.
+
+    A step is the least that brings the rows above -1 to -1, all in single precision: what comes out is verified.
+    """
+    from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+    single, z = m.astype(np.float32), z.astype(np.float32)
+    t = single @ z
+    for _ in range(NUDGES):
+        if t.max() < -NUDGED:
+            return z.astype(np.float64)
+        held = single[t > -1]
+        gram = held @ held.T if len(held) <= len(z) else held.T @ held
+        gram.flat[:: len(gram) + 1] += NUDGED * len(m) ** 0.5
+        missing = -1 - t[t > -1]
+        try:
+            factor = cho_factor(gram, overwrite_a=True, check_finite=False)
+        except LinAlgError:
+            return None
+        if len(held) <= len(z):
+            step = held.T @ cho_solve(factor, missing, check_finite=False)
+        else:
+            step = cho_solve(factor, held.T @ missing, check_finite=False)
+        speed, length, value = single @ step, 1.0, _above(t)
+        while _above(t + length * speed) > value and length > NEARLY:
+            length /= 2
+        z, t = z + length * step, t + length * speed
+    return None
+
+
+def _above(t: Any) -> float:
+    return float(np.square(np.maximum(1 + t, 0)).sum())
 
 
 def _hinged(m: Array, solver: _Solver) -> tuple[Array | None, Array | None]:

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from ._check import ArrayLike, array, batches
+from ._layer_system import Gate as GateName
 from ._progress import progress
 from ._types import Result, Tolerance
 from .errors import InputError, UnsupportedError
 from .gates import Gate, MaxGate
 from .layer_preimage import KINDS, WORDS, layer_preimage
-from .layer_preimage import Gate as GateName
 from .network import Network
 from .polytope import Polytope
 from .steps import Affine

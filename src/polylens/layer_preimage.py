@@ -9,28 +9,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, final
+from typing import Any, Literal, final
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from . import _recession
-from ._check import ArrayLike, array, as_tensor, finite, floating
+from ._check import ArrayLike
 from ._exact_layer import exact_size
-from ._lp import deepest
+from ._layer_input import some_input
+from ._layer_system import NEAR, Gate, Layer, Scaled, checked, joined
 from ._mirrors import mirrored
 from ._recession import Kind
 from ._types import Result, Tolerance
-from .errors import GeometryError, InputError, ShapeError
+from .errors import InputError
 from .polytope import Polytope
 
 TOLERANCE = Tolerance()
-NEAR = 1e-9  # in parts of the terms: what programs and least squares leave where they mean 0
-Gate = Literal["relu", "leaky_relu", "crelu", "abs", "identity"]
 KINDS: tuple[Kind, ...] = ("singleton", "bounded", "unbounded", "undecided")
 WORDS = {"singleton": "singleton", "bounded": "finite", "unbounded": "infinite", "undecided": "undecided"}
-GATES: tuple[Gate, ...] = ("relu", "leaky_relu", "crelu", "abs", "identity")
 
 
 @final
@@ -83,7 +80,7 @@ class LayerPreimage(Result):
     def inequalities(self) -> Polytope:
         """The rows that hold as inequalities: the layer's, then those of what can be reached."""
         rows = Polytope.of(self.weight[self.less], -self.bias[self.less])
-        return _and(rows, self.reachable)
+        return joined(rows, self.reachable)
 
     @property
     def span(self) -> float:
@@ -167,165 +164,45 @@ def layer_preimage(
     >>> layer_preimage([[1.0, 0.0], [0.0, 1.0]], None, [1.0, 2.0]).kind, layer_preimage([[1.0, 0.0]], None, [1.0, 0.0]).word
     ('singleton', 'infinite')
     """
-    layer = _layer(weight, bias, gate, reachable)
+    layer = Layer.of(weight, bias, gate, reachable)
     if (x is None) == (y is None):
         raise InputError("layer_preimage: expected an input x or an output y; got both or neither")
     if y is not None:
-        point, equal = _some_input(layer, _checked(y, "y", ((2 if gate == "crelu" else 1) * layer.m,)), slope, tolerance)
+        point, equal = some_input(layer, checked(y, "y", ((2 if gate == "crelu" else 1) * layer.m,)), slope, tolerance)
     else:
-        point = _checked(x, "x", (layer.n,))
-        equal = _equal(layer, point, tolerance)
+        point = checked(x, "x", (layer.n,))
+        equal = layer.equal(point, tolerance)
     return _answer(layer, point, equal, exact, tolerance)
 
 
-class Layer(NamedTuple):
-    """A layer as it is asked about: in float64, with the rows of what can be reached."""
+class Start:
+    """What the answers to many questions about one layer hand on: multipliers (m,) of its units that were a proof."""
 
-    weight: Tensor
-    bias: Tensor
-    gate: Gate
-    reachable: Polytope | Literal["orthant"] | None
-
-    @property
-    def m(self) -> int:
-        """The number of units."""
-        return self.weight.shape[0]
-
-    @property
-    def n(self) -> int:
-        """The number of inputs."""
-        return self.weight.shape[1]
+    units: Tensor | None = None
 
 
-class _Scaled(NamedTuple):
-    """The system around a point, and the powers of two that its rows were divided by."""
-
-    system: _recession.System
-    equal: Tensor
-    less: Tensor
+def kind_at(layer: Layer, x: Tensor, start: Start, tolerance: Tolerance = TOLERANCE) -> _recession.Size:
+    """Return the kind, dimension and diameter alone, from what the last question left in `start`."""
+    return _found(layer, layer.scaled(x, equal := layer.equal(x, tolerance), tolerance), equal, start, tolerance)[0]
 
 
-# -- what is asked
-
-
-def _layer(weight: ArrayLike, bias: ArrayLike | None, gate: Gate, reachable: Literal["orthant"] | Polytope | None) -> Layer:
-    w = _checked(weight, "weight", None)
-    if w.ndim != 2:
-        raise ShapeError(f"weight: expected shape (units, inputs); got {tuple(w.shape)}")
-    b = torch.zeros(len(w), dtype=torch.float64) if bias is None else _checked(bias, "bias", (len(w),))
-    if gate not in GATES:
-        raise InputError(f"gate: expected one of {', '.join(GATES)}; got {gate!r}")
-    if isinstance(reachable, str) and reachable != "orthant":
-        raise InputError(f"reachable: expected None, 'orthant' or a Polytope; got {reachable!r}")
-    if isinstance(reachable, Polytope) and reachable.dim != w.shape[1]:
-        raise ShapeError(f"reachable: expected a Polytope in dimension {w.shape[1]}; got {reachable!r}")
-    return Layer(w, b, gate, reachable)
-
-
-def _checked(x: ArrayLike, what: str, shape: tuple[int, ...] | None) -> Tensor:
-    given = array(x, what)
-    floating(given, what)
-    tensor = as_tensor(given, torch.float64, torch.device("cpu")).detach()
-    if shape is not None and tensor.shape != shape:
-        raise ShapeError(f"{what}: expected shape {shape}; got {tuple(tensor.shape)}")
-    return finite(tensor, what)
-
-
-def _room(layer: Layer, x: Tensor, tolerance: Tolerance) -> Tensor:
-    """Return how much of the pre-activations counts as 0."""
-    return tolerance.relative * (layer.weight.abs() @ x.abs() + layer.bias.abs())
-
-
-def _equal(layer: Layer, x: Tensor, tolerance: Tolerance) -> Tensor:
-    """Return the mask of the rows that hold with equality on the preimage of the output of x."""
-    if layer.gate != "relu":
-        return torch.ones(layer.m, dtype=torch.bool)
-    return layer.weight @ x + layer.bias > _room(layer, x, tolerance)
-
-
-# -- an input with a given output
-
-
-def _some_input(layer: Layer, y: Tensor, slope: float, tolerance: Tolerance) -> tuple[Tensor, Tensor]:
-    """Return an input with output y, and the mask of the equalities."""
-    z = _pre_activation(layer, y, slope)
-    equal = y > 0 if layer.gate == "relu" else torch.ones(layer.m, dtype=torch.bool)
-    rows, values = layer.weight[equal], (z - layer.bias)[equal]
-    x = torch.linalg.pinv(rows) @ values if len(rows) else torch.zeros(layer.n, dtype=torch.float64)
-    size = rows.abs() @ x.abs() + values.abs() + layer.bias[equal].abs()
-    missed = (rows @ x - values).abs() - 1024 * tolerance.relative * size  # solving leaves more than one product does
-    if bool((missed > 0).any()):
-        raise GeometryError("layer_preimage: expected an output of the layer; no input has the positive part of this y")
-    less = _inequalities(layer, equal)
-    return (x if bool((less.slack(x) >= 0).all()) else _moved_within(rows, less, x, tolerance)), equal
-
-
-def _moved_within(rows: Tensor, less: Polytope, x: Tensor, tolerance: Tolerance) -> Tensor:
-    """Return a point of {x + ker rows} within the inequalities: the deepest, put onto the walls that it lies on."""
-    kernel = _recession.flat(_unit(rows)[0].numpy())
-    basis = torch.from_numpy(np.ascontiguousarray(kernel.basis))
-    system = _recession.System(kernel.rows, less.matrix.numpy(), less.slack(x).numpy(), False)
-    seen, error = (torch.from_numpy(v) for v in kernel.seen(system))
-    blind = torch.linalg.vector_norm(seen, dim=1) <= 2 * error
-    slack, room = less.slack(x), _near(less, x)
-    slack = torch.where(blind & (slack.abs() <= room), 0.0, slack)
-    deep = deepest(torch.where(blind[:, None], 0.0, seen), slack, tolerance=tolerance)
-    if deep is None:
-        raise GeometryError("layer_preimage: the solver's answer could not be verified; give an input x instead of y")
-    if deep.is_empty:
-        raise GeometryError("layer_preimage: expected an output of the layer; no input within its inequalities has this y")
-    z = x + basis @ deep.point
-    walls = less.slack(z) <= _near(less, z)
-    if not bool(walls.any()):
-        return z
-    held = torch.cat([rows, less.matrix[walls]])
-    return z + torch.linalg.pinv(held) @ torch.cat([rows @ (x - z), less.slack(z)[walls]])
-
-
-def _near(p: Polytope, x: Tensor) -> Tensor:
-    """Return how much of the slacks at x the solver's accuracy can leave."""
-    return NEAR * (torch.linalg.vector_norm(p.matrix, dim=1) * (1 + x.norm()) + p.bound.abs())
-
-
-def _pre_activation(layer: Layer, y: Tensor, slope: float) -> Tensor:
-    if layer.gate == "abs":
-        raise InputError("layer_preimage: expected an input x for the gate 'abs', whose outputs leave the signs open; got y")
-    if layer.gate == "identity":
-        return y
-    if layer.gate == "leaky_relu":
-        if not slope > 0:
-            raise InputError(f"slope: expected a positive number; got {slope!r}; below 0 two inputs share an output")
-        return torch.where(y > 0, y, y / slope)
-    if bool((y < 0).any()):
-        raise GeometryError(f"y: expected outputs of {layer.gate}, which are at least 0; got {float(y.min()):.6g}")
-    if layer.gate == "relu":
-        return y
-    up, down = y[: layer.m], y[layer.m :]
-    if bool((torch.minimum(up, down) > 0).any()):
-        raise GeometryError("y: expected outputs of crelu, of which one of each pair is 0; got both positive")
-    return up - down
-
-
-def _inequalities(layer: Layer, equal: Tensor) -> Polytope:
-    return _and(Polytope.of(layer.weight[~equal], -layer.bias[~equal]), layer.reachable)
-
-
-def _and(rows: Polytope, reachable: Polytope | Literal["orthant"] | None) -> Polytope:
-    """Return the rows, then those of what can be reached."""
-    known = Polytope.box([0.0] * rows.dim, [math.inf] * rows.dim) if isinstance(reachable, str) else reachable
-    return rows if known is None else rows & known
-
-
-# -- the answer
+def _found(
+    layer: Layer, scaled: Scaled, equal: Tensor, start: Start, tolerance: Tolerance
+) -> tuple[_recession.Size, _recession.Flat]:
+    kernel = _recession.flat(scaled.system.equal)
+    near = None if start.units is None else torch.cat([start.units[equal], start.units[~equal]]).numpy()
+    found = _recession.size(scaled.system, kernel, tolerance, near)
+    if found.start is not None:
+        start.units = torch.zeros(layer.m, dtype=torch.float64)
+        start.units[torch.cat([torch.nonzero(equal), torch.nonzero(~equal)]).reshape(-1)] = torch.from_numpy(found.start)
+    return found, kernel
 
 
 def _answer(layer: Layer, x: Tensor, equal: Tensor, exact: bool, tolerance: Tolerance) -> LayerPreimage:
-    scaled = _scaled(layer, x, equal, tolerance)
-    kernel = _recession.flat(scaled.system.equal)
-    found = _recession.size(scaled.system, kernel, tolerance)
+    scaled = layer.scaled(x, equal, tolerance)
+    found, kernel = _found(layer, scaled, equal, Start(), tolerance)
     if exact:
-        known = _and(Polytope.of(torch.zeros(0, layer.n, dtype=torch.float64), []), layer.reachable)
-        found = exact_size(layer.weight, layer.bias, x, None if layer.gate == "relu" else equal, known, found)
+        found = exact_size(layer.weight, layer.bias, x, None if layer.gate == "relu" else equal, layer.known(), found)
     levels, multipliers = (
         None if v is None else torch.from_numpy(v) / s
         for v, s in ((found.levels, scaled.equal), (found.multipliers, scaled.less))
@@ -349,27 +226,6 @@ def _answer(layer: Layer, x: Tensor, equal: Tensor, exact: bool, tolerance: Tole
     return _with_mirrors(answer, tolerance) if layer.gate == "abs" else answer
 
 
-def _scaled(layer: Layer, x: Tensor, equal: Tensor, tolerance: Tolerance) -> _Scaled:
-    orthant = isinstance(layer.reachable, str)
-    less = _and(Polytope.of(layer.weight[~equal], -layer.bias[~equal]), None if orthant else layer.reachable)
-    slack = less.slack(x)
-    room = tolerance.relative * (less.matrix.abs() @ x.abs() + less.bound.abs())
-    if bool((slack < -_near(less, x)).any()) or (orthant and bool((x < -NEAR * (1 + x.norm())).any())):
-        raise GeometryError("layer_preimage: expected an input within what is reachable; x violates its rows")
-    (e, e_scale), (g, g_scale) = _unit(layer.weight[equal]), _unit(less.matrix)
-    slack = torch.where(slack <= room, 0.0, slack) / g_scale
-    if orthant:  # whose rows are units already
-        slack, g_scale = torch.cat([slack, x.clamp(min=0)]), torch.cat([g_scale, torch.ones_like(x)])
-    return _Scaled(_recession.System(e.numpy(), g.numpy(), slack.numpy(), orthant), e_scale, g_scale)
-
-
-def _unit(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return rows divided by powers of two near their lengths, and these."""
-    norms = torch.linalg.vector_norm(rows, dim=1)
-    scale = torch.exp2(torch.log2(torch.where(norms > 0, norms, 1.0)).round())
-    return rows / scale[:, None], scale
-
-
 def _pair(system: _recession.System, kernel: _recession.Flat, found: _recession.Size, x: Tensor) -> Tensor | None:
     if found.kind == "unbounded" and found.ray is not None:
         return torch.stack([x, x + max(1.0, float(x.norm())) * torch.from_numpy(found.ray)])
@@ -383,7 +239,7 @@ def _with_mirrors(found: LayerPreimage, tolerance: Tolerance) -> LayerPreimage:
     """Return the preimage under an absolute value, whose other signs may have inputs too."""
     if found.kind != "singleton":
         return found
-    known = _and(Polytope.of(torch.zeros(0, found.weight.shape[1], dtype=torch.float64), []), found.reachable)
+    known = joined(Polytope.of(torch.zeros(0, found.weight.shape[1], dtype=torch.float64), []), found.reachable)
     within: Callable[[Tensor], bool] = lambda z: bool(known.contains(z, NEAR))  # noqa: E731
     other, settled, bound = mirrored(found.weight, found.bias, found.point, within, tolerance)
     if other is not None:
