@@ -35,6 +35,7 @@ LAYERS: tuple[set[str], ...] = (
         "_mirrors",
         "_moments",
         "_near_origin",
+        "_pairs",
         "_popcount",
         "_raster",
         "_rational",

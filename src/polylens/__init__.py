@@ -1,8 +1,10 @@
 """polylens: trained neural networks through their polytopes."""
 
 from ._gathered import Tie
+from .activate import Activation, activate
 from .affine import AffineMap
 from .ball import Ball
+from .binary_approximation import BinaryApproximation, SignAgreement, binary_approximation
 from .boundary import Crossings, NearestBoundary, first_boundary, nearest_boundary
 from .cells import Cells
 from .complex import Complex, load_complex, subdivide
@@ -17,9 +19,12 @@ from .errors import PolylensError
 from .explore import Exploration, explore
 from .facets import Facets, facets, reduced
 from .fibre import FibreWalk, fibre_walk
+from .first_layer_model import FirstLayerModel, first_layer_model
 from .frequencies import frequencies
+from .gaussian_layer import GaussianLayer, gaussian_layer
 from .hamming import Distances, Hamming, hamming
 from .independence import FairBits, Independence, independence_test
+from .initialise import Initialisation, LayerStart, initialise
 from .injectivity import Injectivity, is_injective, is_layer_injective
 from .invertibility import Invertibility, LayerKinds, invertibility
 from .largest_bias import LargestBias, largest_bias
@@ -34,8 +39,10 @@ from .pattern import Frequencies, Patterns, UnitLayer
 from .polytope import Polytope
 from .preimage import Piece, Preimage, preimage
 from .prior import Gaussian, GaussianNoise, Likelihood, Softmax
+from .propagation import LayerSignal, Propagation, propagation
 from .region import Region, neighbour, region
 from .row_removal import RowRemoval, WeakRow, row_removal
+from .second_layer_law import SecondLayerLaw, second_layer_law
 from .second_order import SecondOrder, second_order
 from .sensitivity import Ranking, Sensitivity, sensitivity
 from .spectrum import LayerSpectrum, Spectrum, spectrum
@@ -49,9 +56,11 @@ from .zeros import Zeros, zeros
 __version__ = "0.1.0"
 
 __all__ = [
+    "Activation",
     "AffineMap",
     "Argmax",
     "Ball",
+    "BinaryApproximation",
     "Box",
     "Cells",
     "Complex",
@@ -66,18 +75,23 @@ __all__ = [
     "Facets",
     "FairBits",
     "FibreWalk",
+    "FirstLayerModel",
     "Forgotten",
     "Frequencies",
     "Gaussian",
+    "GaussianLayer",
     "GaussianNoise",
     "Hamming",
     "Independence",
+    "Initialisation",
     "Injectivity",
     "Invertibility",
     "LargestBias",
     "LayerKinds",
     "LayerPreimage",
+    "LayerSignal",
     "LayerSpectrum",
+    "LayerStart",
     "Likelihood",
     "Merged",
     "NearbyPiece",
@@ -96,14 +110,17 @@ __all__ = [
     "PolylensError",
     "Polytope",
     "Preimage",
+    "Propagation",
     "Property",
     "Ranking",
     "Region",
     "RegionCount",
     "RowRemoval",
+    "SecondLayerLaw",
     "SecondOrder",
     "Segment",
     "Sensitivity",
+    "SignAgreement",
     "Slice",
     "Softmax",
     "Spectrum",
@@ -115,8 +132,10 @@ __all__ = [
     "WeakRow",
     "WholeSpace",
     "Zeros",
+    "activate",
     "affine_map",
     "affine_maps",
+    "binary_approximation",
     "compose",
     "constant_along",
     "constant_polytope",
@@ -127,10 +146,13 @@ __all__ = [
     "facets",
     "fibre_walk",
     "first_boundary",
+    "first_layer_model",
     "forgotten_by_layer",
     "frequencies",
+    "gaussian_layer",
     "hamming",
     "independence_test",
+    "initialise",
     "invertibility",
     "is_injective",
     "is_layer_injective",
@@ -152,10 +174,12 @@ __all__ = [
     "patterns",
     "preimage",
     "preimage_near",
+    "propagation",
     "read_vnnlib",
     "reduced",
     "region",
     "row_removal",
+    "second_layer_law",
     "second_order",
     "sensitivity",
     "spectrum",
