@@ -26,9 +26,11 @@ from .hamming import Distances, Hamming, hamming
 from .independence import FairBits, Independence, independence_test
 from .initialise import Initialisation, LayerStart, initialise
 from .injectivity import Injectivity, is_injective, is_layer_injective
+from .invert import Inversion, invert
 from .invertibility import Invertibility, LayerKinds, invertibility
 from .largest_bias import LargestBias, largest_bias
 from .layer_preimage import LayerPreimage, layer_preimage
+from .layer_usefulness import LayerUsefulness, layer_usefulness
 from .linearise import affine_map, affine_maps, linearise
 from .merging import ConvexPart, Merged, merge
 from .nearby import NearbyPiece, NearbyPreimage, NearbyRegion, preimage_near
@@ -36,6 +38,7 @@ from .network import Network, Node, patterns
 from .nullspace import Forgotten, NullSpace, forgotten_by_layer, null_space
 from .omnidirectional import Omnidirectional, UniqueSolution, is_omnidirectional, unique_solution
 from .pattern import Frequencies, Patterns, UnitLayer
+from .pattern_neighbours import NeighbourAccuracy, PatternNeighbours, neighbour_accuracy, pattern_neighbours
 from .polytope import Polytope
 from .preimage import Piece, Preimage, preimage
 from .prior import Gaussian, GaussianNoise, Likelihood, Softmax
@@ -85,6 +88,7 @@ __all__ = [
     "Independence",
     "Initialisation",
     "Injectivity",
+    "Inversion",
     "Invertibility",
     "LargestBias",
     "LayerKinds",
@@ -92,17 +96,20 @@ __all__ = [
     "LayerSignal",
     "LayerSpectrum",
     "LayerStart",
+    "LayerUsefulness",
     "Likelihood",
     "Merged",
     "NearbyPiece",
     "NearbyPreimage",
     "NearbyRegion",
     "NearestBoundary",
+    "NeighbourAccuracy",
     "Network",
     "Node",
     "NullSpace",
     "Omnidirectional",
     "OutputSet",
+    "PatternNeighbours",
     "Patterns",
     "Piece",
     "Plane",
@@ -153,6 +160,7 @@ __all__ = [
     "hamming",
     "independence_test",
     "initialise",
+    "invert",
     "invertibility",
     "is_injective",
     "is_layer_injective",
@@ -160,6 +168,7 @@ __all__ = [
     "iter_cells",
     "largest_bias",
     "layer_preimage",
+    "layer_usefulness",
     "linearise",
     "load",
     "load_complex",
@@ -167,10 +176,12 @@ __all__ = [
     "merge",
     "nearest_boundary",
     "neighbour",
+    "neighbour_accuracy",
     "null_space",
     "open_store",
     "original",
     "parse_vnnlib",
+    "pattern_neighbours",
     "patterns",
     "preimage",
     "preimage_near",
