@@ -146,6 +146,7 @@ LAYERS: tuple[set[str], ...] = (
         "plotting_invertibility",
         "plotting_models",
         "plotting_nullspace",
+        "plotting_patterns",
         "plotting_preimage",
         "plotting_spectrum",
         "plotting_zeros",

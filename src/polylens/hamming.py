@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import torch
@@ -18,6 +19,9 @@ from ._types import Result
 from .errors import InputError, ShapeError
 from .geometry.sampling import Seed, generator_of
 from .pattern import Patterns, UnitLayer
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Array = np.ndarray[Any, Any]
 
@@ -100,6 +104,11 @@ class Distances(Result):
             lines += f", separation {self.separation:.3f}"
         return lines
 
+    def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
+        """Draw which share of the pairs is at each distance; `polylens.plotting_patterns` has the options."""
+        axes: Axes = importlib.import_module("polylens.plotting_patterns").draw(self, ax, **options)
+        return axes
+
     def to_dict(self) -> dict[str, Any]:
         row = {"name": self.name, "units": self.num_units, "pairs": self.pairs, "mean": self.mean, "error": self.error}
         row |= {"variance": self.variance, "counts": self.counts.tolist()}
@@ -157,6 +166,11 @@ class Hamming(Result):
         rows = [d for d in (self.units, self.windows) if d is not None and d.num_units]
         rows += self.layers if len(self.layers) > 1 else []
         return "\n".join([*lines, *(f"  {row.summary()}" for row in rows)])
+
+    def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
+        """Draw the distances at each layer as lines, or those at one layer; `polylens.plotting_patterns` has the options."""
+        axes: Axes = importlib.import_module("polylens.plotting_patterns").draw(self, ax, **options)
+        return axes
 
     def to_dict(self) -> dict[str, Any]:
         known = {"inputs": self.inputs, "others": self.others, "sampled": self.sampled, "units": self.units.to_dict()}

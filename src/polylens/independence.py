@@ -4,10 +4,11 @@ mean distance alone could tell.
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import torch
@@ -21,6 +22,9 @@ from ._types import Result
 from .errors import InputError
 from .geometry.sampling import Seed, generator_of
 from .pattern import Patterns
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Array = np.ndarray[Any, Any]
 
@@ -68,6 +72,11 @@ class FairBits(Result):
                 "  a small p says that units are not balanced; of dependence between units the mean says nothing",
             ]
         )
+
+    def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
+        """Draw the mean distance beside those of fair bits; `polylens.plotting_patterns` has the options."""
+        axes: Axes = importlib.import_module("polylens.plotting_patterns").draw(self, ax, **options)
+        return axes
 
     def to_dict(self) -> dict[str, Any]:
         sides = {"p_value": self.p_value, "p_lower": self.p_lower, "p_upper": self.p_upper, "z": self.z}
@@ -124,6 +133,11 @@ class Independence(Result):
         ]
         fair = [] if self.fair_bits is None else ["  " + line for line in self.fair_bits.summary().split("\n")]
         return "\n".join([*lines, *fair])
+
+    def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
+        """Draw the observed value beside those of permutations; `polylens.plotting_patterns` has the options."""
+        axes: Axes = importlib.import_module("polylens.plotting_patterns").draw(self, ax, **options)
+        return axes
 
     def to_dict(self) -> dict[str, Any]:
         known = {"p_value": self.p_value, "p_lower": self.p_lower, "permutations": len(self.null), "variance": self.variance}

@@ -461,7 +461,7 @@ class Frequencies(Result):
         for layer, r in zip(self.layers, self.units(), strict=True):
             size = f"{r['units']} {'windows' if layer.is_max else 'units'}"
             shares = f"{r['dead']} dead, {r['always_on']} always on, {r['mixed']} mixed"
-            bits = f"{r['entropy']:.0f} bits at most"
+            bits = f"at most {r['entropy']:.3g} bits"
             lines.append(f"  {r['name']}: {size}, {shares}, active {r['mean_active']:.1%} of the time, {bits}")
         if any(r["dead"] + r["always_on"] for r in self.units()):
             z = NormalDist().inv_cdf(0.975)
