@@ -43,6 +43,7 @@ from .polytope import Polytope
 from .preimage import Piece, Preimage, preimage
 from .prior import Gaussian, GaussianNoise, Likelihood, Softmax
 from .propagation import LayerSignal, Propagation, propagation
+from .reconstruct import Reconstruction, reconstruct
 from .region import Region, neighbour, region
 from .row_removal import RowRemoval, WeakRow, row_removal
 from .second_layer_law import SecondLayerLaw, second_layer_law
@@ -120,6 +121,7 @@ __all__ = [
     "Propagation",
     "Property",
     "Ranking",
+    "Reconstruction",
     "Region",
     "RegionCount",
     "RowRemoval",
@@ -187,6 +189,7 @@ __all__ = [
     "preimage_near",
     "propagation",
     "read_vnnlib",
+    "reconstruct",
     "reduced",
     "region",
     "row_removal",
