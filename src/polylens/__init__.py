@@ -44,6 +44,7 @@ from .preimage import Piece, Preimage, preimage
 from .prior import Gaussian, GaussianNoise, Likelihood, Softmax
 from .propagation import LayerSignal, Propagation, propagation
 from .reconstruct import Reconstruction, reconstruct
+from .recorder import Recorder, Recording, Snapshot, read_recording
 from .region import Region, neighbour, region
 from .row_removal import RowRemoval, WeakRow, row_removal
 from .second_layer_law import SecondLayerLaw, second_layer_law
@@ -122,6 +123,8 @@ __all__ = [
     "Property",
     "Ranking",
     "Reconstruction",
+    "Recorder",
+    "Recording",
     "Region",
     "RegionCount",
     "RowRemoval",
@@ -131,6 +134,7 @@ __all__ = [
     "Sensitivity",
     "SignAgreement",
     "Slice",
+    "Snapshot",
     "Softmax",
     "Spectrum",
     "Store",
@@ -188,6 +192,7 @@ __all__ = [
     "preimage",
     "preimage_near",
     "propagation",
+    "read_recording",
     "read_vnnlib",
     "reconstruct",
     "reduced",
