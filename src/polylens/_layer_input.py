@@ -7,28 +7,39 @@ import torch
 from torch import Tensor
 
 from . import _recession
-from ._layer_system import NEAR, Layer
+from ._layer_system import NEAR, Layer, Split
 from ._lp import deepest
 from ._types import Tolerance
 from .errors import GeometryError, InputError
 from .polytope import Polytope
 
 
-def some_input(layer: Layer, y: Tensor, slope: float, tolerance: Tolerance) -> tuple[Tensor, Tensor]:
-    """Return an input with output y, and the mask of the equalities."""
+def some_input(layer: Layer, y: Tensor, slope: float, tolerance: Tolerance) -> tuple[Tensor, Split]:
+    """Return an input with output y, and which rows hold how."""
     z = _pre_activation(layer, y, slope)
     equal = y > 0 if layer.gate == "relu" else torch.ones(layer.m, dtype=torch.bool)
+    split = Split(equal, ~equal, torch.zeros_like(z))
+    x = some_point(layer, split, z, tolerance)
+    if isinstance(x, str):
+        raise GeometryError(f"layer_preimage: expected an output of the layer; no input {x}")
+    return x, split
+
+
+def some_point(layer: Layer, split: Split, z: Tensor, tolerance: Tolerance) -> Tensor | str:
+    """Return an input whose pre-activations are z where equalities hold and within the inequalities elsewhere, or what no
+    input does. Raises GeometryError where the solver's answer cannot be verified."""
+    equal = split.equal
     rows, values = layer.weight[equal], (z - layer.bias)[equal]
     x = torch.linalg.pinv(rows) @ values if len(rows) else torch.zeros(layer.n, dtype=torch.float64)
     size = rows.abs() @ x.abs() + values.abs() + layer.bias[equal].abs()
     missed = (rows @ x - values).abs() - 1024 * tolerance.relative * size  # solving leaves more than one product does
     if bool((missed > 0).any()):
-        raise GeometryError("layer_preimage: expected an output of the layer; no input has the positive part of this y")
-    less = layer.inequalities(equal)
-    return (x if bool((less.slack(x) >= 0).all()) else _moved_within(layer, equal, less, x, tolerance)), equal
+        return "has the positive part of this y"
+    less = layer.inequalities(split)
+    return x if bool((less.slack(x) >= 0).all()) else _moved_within(layer, equal, less, x, tolerance)
 
 
-def _moved_within(layer: Layer, equal: Tensor, less: Polytope, x: Tensor, tolerance: Tolerance) -> Tensor:
+def _moved_within(layer: Layer, equal: Tensor, less: Polytope, x: Tensor, tolerance: Tolerance) -> Tensor | str:
     """Return a point of {x + ker rows} within the inequalities: the deepest, put onto the walls that it lies on."""
     rows = layer.weight[equal]
     kernel = _recession.flat(layer.unit[equal].numpy())
@@ -42,7 +53,7 @@ def _moved_within(layer: Layer, equal: Tensor, less: Polytope, x: Tensor, tolera
     if deep is None:
         raise GeometryError("layer_preimage: the solver's answer could not be verified; give an input x instead of y")
     if deep.is_empty:
-        raise GeometryError("layer_preimage: expected an output of the layer; no input within its inequalities has this y")
+        return "within its inequalities has this y"
     z = x + basis @ deep.point
     walls = less.slack(z) <= _near(less, z)
     if not bool(walls.any()):
@@ -57,6 +68,8 @@ def _near(p: Polytope, x: Tensor) -> Tensor:
 
 
 def _pre_activation(layer: Layer, y: Tensor, slope: float) -> Tensor:
+    if layer.windows is not None:
+        raise InputError("layer_preimage: expected an input x for windows, whose outputs leave the winners open; got y")
     if layer.gate == "abs":
         raise InputError("layer_preimage: expected an input x for the gate 'abs', whose outputs leave the signs open; got y")
     if layer.gate == "identity":

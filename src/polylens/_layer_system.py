@@ -20,6 +20,14 @@ Gate = Literal["relu", "leaky_relu", "crelu", "abs", "identity"]
 GATES: tuple[Gate, ...] = ("relu", "leaky_relu", "crelu", "abs", "identity")
 
 
+class Split(NamedTuple):
+    """Which rows hold as equalities on the inputs with one output, which as inequalities, and up to which value `cap`."""
+
+    equal: Tensor
+    less: Tensor
+    cap: Tensor
+
+
 class Scaled(NamedTuple):
     """The system around a point, and the powers of two that its rows were divided by."""
 
@@ -31,7 +39,8 @@ class Scaled(NamedTuple):
 @final
 @dataclass(frozen=True, eq=False, slots=True)
 class Layer:
-    """y = gate(W x + b) in float64, with the rows of what can be reached and what many questions share.
+    """y = gate(W x + b) in float64, or of its `windows` (windows, candidates; -1 for none) the largest each, with the rows of
+    what can be reached and what many questions share.
 
     `unit` are the rows divided by the powers of two `scale`, `sizes` the absolute values of W.
     """
@@ -43,10 +52,16 @@ class Layer:
     unit: Tensor
     scale: Tensor
     sizes: Tensor
+    windows: Tensor | None = None
 
     @classmethod
     def of(
-        cls, weight: ArrayLike, bias: ArrayLike | None, gate: Gate, reachable: Literal["orthant"] | Polytope | None
+        cls,
+        weight: ArrayLike,
+        bias: ArrayLike | None,
+        gate: Gate,
+        reachable: Literal["orthant"] | Polytope | None,
+        windows: ArrayLike | None = None,
     ) -> Layer:
         """Return a layer, its arguments checked."""
         w = checked(weight, "weight", None)
@@ -59,7 +74,10 @@ class Layer:
             raise InputError(f"reachable: expected None, 'orthant' or a Polytope; got {reachable!r}")
         if isinstance(reachable, Polytope) and reachable.dim != w.shape[1]:
             raise ShapeError(f"reachable: expected a Polytope in dimension {w.shape[1]}; got {reachable!r}")
-        return cls(w, b, gate, reachable, *_unit(w), w.abs())
+        table = None if windows is None else _table(windows, len(w))
+        if table is not None and gate not in ("relu", "identity"):
+            raise InputError(f"windows: expected the gate 'relu' or 'identity' in front of max-pooling; got {gate!r}")
+        return cls(w, b, gate, reachable, *_unit(w), w.abs(), table)
 
     @property
     def m(self) -> int:
@@ -79,25 +97,43 @@ class Layer:
         """Return how much of the pre-activation counts as 0."""
         return tolerance.relative * (self.sizes @ x.abs() + self.bias.abs())
 
-    def equal(self, x: Tensor, tolerance: Tolerance) -> Tensor:
-        """Return the mask of the rows that hold with equality on the preimage of the output of x."""
-        if self.gate != "relu":
-            return torch.ones(self.m, dtype=torch.bool)
-        return self.value(x) > self.room(x, tolerance)
+    def split(self, x: Tensor, tolerance: Tolerance) -> Split:
+        """Return which rows hold how around x on the preimage of its output; of windows the first winner is the equality."""
+        z = self.value(x)
+        if self.windows is None:
+            equal = z > self.room(x, tolerance) if self.gate == "relu" else torch.ones_like(z, dtype=torch.bool)
+            return Split(equal, ~equal, torch.zeros_like(z))
+        z = torch.where(z > self.room(x, tolerance), z, 0.0) if self.gate == "relu" else z
+        seen = torch.where(self.windows >= 0, z[self.windows], -torch.inf)
+        top, winner = seen.max(1)
+        return self.chosen(self.windows.gather(1, winner[:, None]).squeeze(1), top)
 
-    def inequalities(self, equal: Tensor) -> Polytope:
+    def chosen(self, winner: Tensor, top: Tensor) -> Split:
+        """Return which rows hold how where these units (windows,) attain the pooled values `top` (windows,)."""
+        windows = self.windows
+        if windows is None:
+            raise InputError("chosen: expected a layer with windows; this one has none")
+        cap = torch.full((self.m,), torch.inf, dtype=torch.float64)
+        wide = top[:, None].expand(windows.shape)
+        cap.scatter_reduce_(0, windows[windows >= 0], wide[windows >= 0], "amin")
+        equal = torch.zeros(self.m, dtype=torch.bool)
+        equal[winner[top > 0] if self.gate == "relu" else winner] = True
+        return Split(equal, cap.isfinite() & ~equal, cap)
+
+    def inequalities(self, split: Split) -> Polytope:
         """Return the rows that hold as inequalities: the layer's, then those of what can be reached."""
-        return joined(Polytope.of(self.weight[~equal], -self.bias[~equal]), self.reachable)
+        rows = Polytope.of(self.weight[split.less], (split.cap - self.bias)[split.less])
+        return joined(rows, self.reachable)
 
     def known(self) -> Polytope:
         """Return the rows of what can be reached alone."""
         return joined(Polytope.of(torch.zeros(0, self.n, dtype=torch.float64), []), self.reachable)
 
-    def scaled(self, x: Tensor, equal: Tensor, tolerance: Tolerance) -> Scaled:
+    def scaled(self, x: Tensor, split: Split, tolerance: Tolerance) -> Scaled:
         """Return the system around x; raises GeometryError where x is not within what can be reached."""
-        off = ~equal
-        slack, room = -self.value(x)[off], self.room(x, tolerance)[off]
-        near = NEAR * (self.scale[off] * (1 + x.norm()) + self.bias[off].abs())
+        equal, off, cap = split
+        slack, room = (cap - self.value(x))[off], self.room(x, tolerance)[off] + tolerance.relative * cap[off].abs()
+        near = NEAR * (self.scale[off] * (1 + x.norm()) + self.bias[off].abs() + cap[off].abs())
         less, g_scale = self.unit[off], self.scale[off]
         if isinstance(self.reachable, Polytope):
             p = self.reachable
@@ -129,6 +165,17 @@ def checked(x: ArrayLike, what: str, shape: tuple[int, ...] | None) -> Tensor:
     if shape is not None and tensor.shape != shape:
         raise ShapeError(f"{what}: expected shape {shape}; got {tuple(tensor.shape)}")
     return finite(tensor, what)
+
+
+def _table(windows: ArrayLike, units: int) -> Tensor:
+    """Return windows as positions of units (windows, candidates), -1 for none; checked."""
+    table = torch.as_tensor(windows)
+    if table.ndim != 2 or table.dtype.is_floating_point or table.dtype.is_complex:
+        raise ShapeError(f"windows: expected positions of units (windows, candidates); got {tuple(table.shape)}, {table.dtype}")
+    table = table.long()
+    if bool((table >= units).any()) or bool((table < -1).any()) or not bool((table >= 0).any(1).all()):
+        raise InputError(f"windows: expected a unit below {units} in every row, -1 for none beside it; got others")
+    return table
 
 
 def _unit(rows: Tensor) -> tuple[Tensor, Tensor]:

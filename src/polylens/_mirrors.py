@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +21,11 @@ class Mirrors(NamedTuple):
     other: Tensor | None
     settled: bool
     diameter: float
+
+    @property
+    def kind(self) -> Literal["singleton", "bounded", "undecided"]:
+        """What an input that its own signs determine is."""
+        return "bounded" if self.other is not None else "singleton" if self.settled else "undecided"
 
 
 def mirrored(a: Tensor, b: Tensor, x: Tensor, within: Callable[[Tensor], bool], tolerance: Tolerance) -> Mirrors:

@@ -49,7 +49,8 @@ class System(NamedTuple):
 class Size(NamedTuple):
     """What is proven: `kind` singleton, bounded, unbounded or undecided; a `dimension` of -1 and an infinite `diameter` are
     not known. `inner` (n,) leads into the relative interior, 0 where the point lies there; `start` is for the next question
-    to a similar system."""
+    to a similar system. `other` (n,) is a further point of a union of such sets, for which the rest is the one around
+    the point."""
 
     kind: Kind
     dimension: int
@@ -59,6 +60,7 @@ class Size(NamedTuple):
     diameter: float
     inner: Array | None
     start: Array | None = None
+    other: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,16 +98,20 @@ class Flat:
         """An orthonormal basis (n, dimension) of the kernel."""
         return self._parts[0][:, self.rank :] if len(self.rows) else np.eye(self.rows.shape[1])
 
+    @property
+    def condition(self) -> float:
+        """How much the rows magnify rounding in the basis."""
+        return self._parts[2] if len(self.rows) else 1.0
+
     def seen(self, system: System, kept: Mask | None = None) -> tuple[Array, Array]:
         """Return the inequalities that are kept, or all, on the basis, and how large their errors are."""
-        condition = self._parts[2] if len(self.rows) else 1.0
         norms = np.linalg.norm(system.less, axis=1)
         norms = np.concatenate([norms, np.ones(self.rows.shape[1])]) if system.orthant else norms
         kept = np.ones(len(norms), dtype=bool) if kept is None else kept
         k = len(system.less)
         seen = system.less[kept[:k]] @ self.basis
         seen = np.concatenate([seen, -self.basis[kept[k:]]]) if system.orthant else seen
-        return seen, EPS * (4 + math.sqrt(self.rows.shape[1]) + condition) * norms[kept]
+        return seen, EPS * (4 + math.sqrt(self.rows.shape[1]) + self.condition) * norms[kept]
 
     def project(self, v: Array) -> Array:
         """Return vectors (n, k) projected onto the kernel."""

@@ -334,10 +334,18 @@ def _factored(rows: _Rows) -> _Solver | None:
     A Cholesky factor of M^T M - s exists only where s is below the least eigenvalue, but for rounding; inverse iteration
     says which s to try.
     """
+    return _factored_gram(rows.m.T @ rows.m, len(rows.m), rows.blur)
+
+
+def factored_columns(gram: Array, count: int) -> _Solver | None:
+    """Return the factor of A^T A, given as an array, for `count` rows of lengths about 1 that are proven to span the space."""
+    return _factored_gram(gram, count, EPS * float(np.sqrt(count)))
+
+
+def _factored_gram(gram: Array, n: int, blur: float) -> _Solver | None:
     from scipy.linalg import LinAlgError, cho_factor
 
-    gram = rows.m.T @ rows.m
-    n, d = rows.m.shape
+    d = len(gram)
     rounding = 2 * (n + d) * EPS * float(np.trace(gram))
     try:
         solver = _Solver(cho_factor(gram, check_finite=False), 0.0)
@@ -346,13 +354,13 @@ def _factored(rows: _Rows) -> _Solver | None:
     guess = _least_eigenvalue(solver, d)
     for share in SHARES:
         square = share * guess - rounding
-        if square <= max(CLEAR**2 * n, 4 * rows.blur**2):
+        if square <= max(CLEAR**2 * n, 4 * blur**2):
             return None
         try:
             cho_factor(gram - share * guess * np.eye(d), overwrite_a=True, check_finite=False)
         except LinAlgError:
             continue
-        return solver._replace(sigma=float(np.sqrt(square)) - rows.blur)
+        return solver._replace(sigma=float(np.sqrt(square)) - blur)
     return None
 
 

@@ -5,23 +5,24 @@ from __future__ import annotations
 import importlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, final
+from typing import TYPE_CHECKING, Any, final
 
 import torch
 from torch import Tensor
 
+from ._asked_layer import Asked, all_layers, asked_layer
 from ._check import ArrayLike, array, batches
-from ._layer_system import Gate as GateName
+from ._large_layer import large_layer
+from ._layer_system import Layer
 from ._progress import progress
+from ._recession import Size
 from ._types import Result, Tolerance
 from .errors import InputError, UnsupportedError
-from .gates import Gate, MaxGate
-from .layer_preimage import KINDS, WORDS, layer_preimage
+from .layer_preimage import KINDS, WORDS, Start, kind_at
 from .network import Network
 from .polytope import Polytope
-from .steps import Affine
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +39,7 @@ class LayerKinds:
 
     `positive` (inputs,) counts positive outputs, `dimension` (inputs,) is -1 where it is not settled, `diameter` (inputs,)
     infinite where nothing is certified, `seconds` (inputs,) the time each took. `reach` says what the layer's input is known
-    to satisfy: "space", "orthant" or "polytope".
+    to satisfy: "space", "orthant" or "polytope"; `note` how a large layer was asked.
     """
 
     name: str
@@ -51,6 +52,7 @@ class LayerKinds:
     dimension: Tensor
     diameter: Tensor
     seconds: Tensor
+    note: str = ""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -87,6 +89,7 @@ class Invertibility(Result):
             lines.append(
                 f"  {layer.name:<{wide}}  {shape:<14} on the {layer.reach}: {counts}; {median} positive outputs (median)"
             )
+            lines += [f"  {'':<{wide}}  {layer.note}"] if layer.note else []
         return "\n".join(lines + [f"  {name:<{wide}}  not asked: {why}" for name, why in self.skipped.items()])
 
     def to_dict(self) -> dict[str, Any]:
@@ -97,11 +100,13 @@ class Invertibility(Result):
                 "outputs": layer.outputs,
                 "gate": layer.gate,
                 "reach": layer.reach,
+                "note": layer.note,
                 "counts": layer.counts,
                 "kind": [KINDS[int(k)] for k in layer.kind],
                 "positive": layer.positive.tolist(),
                 "dimension": [None if d < 0 else d for d in layer.dimension.tolist()],
                 "diameter": [d if math.isfinite(d) else None for d in layer.diameter.tolist()],
+                "seconds": layer.seconds.tolist(),
             }
             for layer in self.layers
         ]
@@ -111,16 +116,6 @@ class Invertibility(Result):
         """Draw how many preimages of each kind there are, by the number of positive outputs; `layer` says of which layer."""
         axes: Axes = importlib.import_module("polylens.plotting_invertibility").draw(self, ax, **options)
         return axes
-
-
-class _Asked(NamedTuple):
-    """A layer: the affine nodes from a value to a gate, and what the value is known to satisfy."""
-
-    name: str
-    gate: GateName
-    source: int
-    way: tuple[int, ...]
-    reachable: Literal["orthant"] | Polytope | None
 
 
 def invertibility(
@@ -133,11 +128,13 @@ def invertibility(
 ) -> Invertibility:
     """Return, for every layer and every input, whether the preimage of the layer's output is a point, bounded or unbounded.
 
-    A layer is what is affine between two gates, with the gate behind it. The input of the first is any point of the space
-    (or of `domain`), that of deeper ones what their gates let through: the orthant behind a ReLU.
+    A layer is what is affine between two gates, with the gate behind it; max-pooling is taken with the ReLU before it. The
+    input of the first is any point of the space (or of `domain`), that of deeper ones what their gates let through: the
+    orthant behind a ReLU.
 
     Args:
-        net: any network; layers whose gate is not ReLU, LeakyReLU or Abs, or that join several values, are skipped.
+        net: any network; layers whose gate is not ReLU, LeakyReLU, Abs or max-pooling, or that join several values,
+            are skipped.
         X: inputs (batch, *input_shape), or one of them.
         layers: names of gates or positions among them; None for all, and for the affine part behind the last gate.
         domain: what inputs of the network are known to satisfy, a polytope in the flattened input.
@@ -147,7 +144,10 @@ def invertibility(
         UnsupportedError: a layer that was asked for by name is skipped otherwise; or its matrix would be too large.
         InputError, ShapeError: as for `patterns`.
 
-    Algorithm: `layer_preimage` once for each layer and input; the layer's matrix is written down, convolutions' too.
+    Algorithm: that of `layer_preimage`, without a pair of inputs, once for each layer and input; proofs of one input start
+    the search for the next one's. The layer's matrix is written down, convolutions' too, up to 33 million entries; beyond,
+    its nonzero entries are taken: a preimage is a point if the Gram matrix of the positive rows has full rank, and unbounded
+    if there are fewer rows than inputs. Where neither settles it and the kernel is too large, the answer is undecided.
 
     References: Behrmann, Dittmer, Fernsel, Maass (2018).
 
@@ -164,14 +164,14 @@ def invertibility(
     return Invertibility(found, skipped)
 
 
-def _asked(net: Network, layers: Sequence[str | int] | None, domain: Polytope | None) -> tuple[list[_Asked], dict[str, str]]:
+def _asked(net: Network, layers: Sequence[str | int] | None, domain: Polytope | None) -> tuple[list[Asked], dict[str, str]]:
     """Return the layers that can be asked and why others cannot."""
-    values = [net.value_of(layer) for layer in layers] if layers is not None else _all(net)
-    found, skipped = list[_Asked](), dict[str, str]()
+    values = [net.value_of(layer) for layer in layers] if layers is not None else all_layers(net)
+    found, skipped = list[Asked](), dict[str, str]()
     for value in values:
         name = net.nodes[value - 1].name
-        layer = _layer(net, value, domain)
-        if isinstance(layer, _Asked):
+        layer = asked_layer(net, value, domain)
+        if isinstance(layer, Asked):
             found.append(layer)
         elif layers is not None:
             raise UnsupportedError(f"invertibility: expected a layer whose preimages are polyhedra; {name}: {layer}")
@@ -180,75 +180,46 @@ def _asked(net: Network, layers: Sequence[str | int] | None, domain: Polytope | 
     return found, skipped
 
 
-def _all(net: Network) -> list[int]:
-    """Return the values of the gates, and the output where something affine stands behind the last of them."""
-    values = [net.value_of(gate.name) for gate in net.gates]
-    return values + ([len(net.nodes)] if net.nodes and isinstance(net.nodes[-1].step, Affine) else [])
-
-
-def _layer(net: Network, value: int, domain: Polytope | None) -> _Asked | str:
-    """Return the layer that ends in a value, or why it cannot be asked."""
-    node = net.nodes[value - 1]
-    gate = "identity" if isinstance(node.step, Affine) else _gate(node.step)
-    if gate is None:
-        return f"its {node.step.kind} is not ReLU, LeakyReLU or Abs"
-    way, source = [], value if gate == "identity" else node.inputs[0]
-    while source and isinstance(net.nodes[source - 1].step, Affine):
-        if len(net.nodes[source - 1].inputs) != 1:
-            return f"{net.nodes[source - 1].name} joins several values"
-        way.append(source)
-        source = net.nodes[source - 1].inputs[0]
-    size = math.prod(net.shape_of(source)) * math.prod(node.shape)
-    if size > MOST_ENTRIES:
-        return f"its matrix would have {size:,} entries, more than {MOST_ENTRIES:,}"
-    reachable = domain if source == 0 else "orthant" if _nonnegative(net, source) else None
-    return _Asked(node.name, gate, source, tuple(reversed(way)), reachable)  # type: ignore[arg-type]
-
-
-def _gate(step: object) -> str | None:
-    """Return the name of a gate whose preimages are known."""
-    if not isinstance(step, Gate):
-        return None
-    if step.kind in ("relu", "abs"):
-        return step.kind
-    plain = step.num_pieces == 2 and not bool(step.breakpoints.any()) and not bool(step.intercepts.any())
-    return "leaky_relu" if plain and bool((step.slopes > 0).all()) else None
-
-
-def _nonnegative(net: Network, value: int) -> bool:
-    """Say whether a value is at least 0 in every entry, by the gate that puts it out."""
-    node = net.nodes[value - 1]
-    if isinstance(node.step, MaxGate):
-        inner = node.inputs[0]
-        return inner > 0 and _nonnegative(net, inner)
-    return isinstance(node.step, Gate) and node.step.kind in ("relu", "abs")
-
-
-def _over(net: Network, layer: _Asked, x: Tensor, tolerance: Tolerance) -> LayerKinds:
-    weight, bias = _matrix(net, layer)
-    values = torch.cat([net.forward(part, last=layer.source).flatten(1) for part in x.split(_BATCH)]).cpu()
+def _over(net: Network, asked: Asked, x: Tensor, tolerance: Tolerance) -> LayerKinds:
+    values = torch.cat([net.forward(part, last=asked.map.source).flatten(1) for part in x.split(_BATCH)]).cpu()
+    question, note = _question(asked, tolerance)
     rows = []
-    for value in progress(values, len(values), layer.name):
+    for value in progress(values, len(values), asked.name):
         start = time.perf_counter()
-        found = layer_preimage(weight, bias, value, gate=layer.gate, reachable=layer.reachable, tolerance=tolerance)
-        positive = int((weight @ value + bias > 0).sum())
-        dimension = -1 if found.dimension is None else found.dimension
-        rows.append((KINDS.index(found.kind), positive, dimension, found.diameter, time.perf_counter() - start))
-    kind, positives, dimensions, diameters, seconds = zip(*rows, strict=True)
-    whole = [torch.tensor(v) for v in (kind, positives, dimensions)]
-    reals = [torch.tensor(v, dtype=torch.float64) for v in (diameters, seconds)]
-    reach = "space" if layer.reachable is None else "polytope" if isinstance(layer.reachable, Polytope) else "orthant"
-    return LayerKinds(layer.name, weight.shape[1], weight.shape[0], layer.gate, reach, *whole, *reals)
+        found = question(value)
+        rows.append((KINDS.index(found.kind), found.dimension, found.diameter, time.perf_counter() - start))
+    kind, dimensions, diameters, seconds = zip(*rows, strict=True)
+    positive = torch.cat([(part > 0).flatten(1).sum(1) for part in _outputs(net, asked, x)]).cpu()
+    return LayerKinds(
+        name=asked.name,
+        inputs=asked.map.inputs,
+        outputs=asked.map.outputs if asked.windows is None else len(asked.windows),
+        gate=asked.gate if asked.windows is None else f"{asked.gate}, max-pooling",
+        reach=asked.reach,
+        kind=torch.tensor(kind),
+        positive=positive,
+        dimension=torch.tensor(dimensions),
+        diameter=torch.tensor(diameters, dtype=torch.float64),
+        seconds=torch.tensor(seconds, dtype=torch.float64),
+        note=note,
+    )
 
 
-def _matrix(net: Network, layer: _Asked) -> tuple[Tensor, Tensor]:
-    """Return the matrix (outputs, inputs) and the constant of the affine nodes of a layer."""
-    shape = net.shape_of(layer.source)
-    n = math.prod(shape)
-    columns = torch.eye(n, dtype=torch.float64, device=net.device).reshape(n, *shape)
-    offset = torch.zeros(1, *shape, dtype=torch.float64, device=net.device)
-    for value in layer.way:
-        step = net.nodes[value - 1].step
-        if isinstance(step, Affine):
-            columns, offset = step.linear(columns), step.apply(offset)
-    return columns.flatten(1).T.contiguous().cpu(), offset.reshape(-1).cpu()
+def _outputs(net: Network, asked: Asked, x: Tensor) -> Iterator[Tensor]:
+    """Yield what counts as positive: pre-activations, or pooled values."""
+    last = asked.map.value if asked.windows is None else asked.value
+    for part in x.split(_BATCH):
+        yield net.forward(part, last=last)
+
+
+def _question(asked: Asked, tolerance: Tolerance) -> tuple[Callable[[Tensor], Size], str]:
+    """Return how to ask for the kind at an input of the layer, and what is to be said of that."""
+    if asked.map.inputs * asked.map.outputs <= MOST_ENTRIES:
+        matrix, offset = asked.map.matrix().cpu(), asked.map.offset.cpu()
+        layer, start = Layer.of(matrix, offset, asked.gate, asked.reachable, asked.windows), Start()
+        return lambda x: kind_at(layer, x, start, tolerance), ""
+    large = large_layer(asked.map, asked.gate, asked.reachable == "orthant")
+    if isinstance(large, str):
+        raise UnsupportedError(f"{asked.name}: {large}; leave it out of `layers`")
+    note = "by its nonzero entries; undecided where fewer rows than inputs hold as equalities and others are too many"
+    return lambda x: large.kind(x.numpy(), tolerance), note

@@ -1,13 +1,12 @@
 """All inputs of one layer with the same output: a single point, a bounded polyhedron or an unbounded one, with a proof.
 
-For y = ReLU(A x + b) they are {x : A_P x = y_P - b_P, A_Z x + b_Z <= 0}, P the positive outputs and Z the others. The words
-of the literature are singleton, finite (bounded) and infinite (unbounded).
+For y = ReLU(A x + b) they are {x : A_P x = y_P - b_P, A_Z x + b_Z <= 0}, P the positive outputs and Z the others. Under
+max-pooling they are a union of such sets. The words of the literature are singleton, finite (bounded) and infinite.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, final
 
@@ -18,10 +17,11 @@ from . import _recession
 from ._check import ArrayLike
 from ._exact_layer import exact_size
 from ._layer_input import some_input
-from ._layer_system import NEAR, Gate, Layer, Scaled, checked, joined
-from ._mirrors import mirrored
+from ._layer_system import NEAR, Gate, Layer, Scaled, Split, checked, joined
+from ._mirrors import Mirrors, mirrored
 from ._recession import Kind
 from ._types import Result, Tolerance
+from ._windows import over_windows
 from .errors import InputError
 from .polytope import Polytope
 
@@ -41,8 +41,9 @@ class LayerPreimage(Result):
     none where the equalities have rank n), unbounded has a unit `ray` v with E v = 0 and G v <= 0.
 
     `dimension` is None where it is not settled. No two inputs are further apart than `diameter` (infinite where nothing is
-    certified); `pair` (2, n) are two of them, far apart, None for a singleton. With an `abs` gate the inputs are a union of
-    such sets, of which the rows and proofs describe the one around the point.
+    certified); `pair` (2, n) are two of them, far apart, None for a singleton. With an `abs` gate or `windows` the inputs are
+    a union of such sets, of which dimension, rows and proofs describe the one around the point; the kind, the diameter and
+    the pair are those of all. `caps` (m,) is what the pre-activations of `less` stay below.
     """
 
     kind: Kind
@@ -59,6 +60,8 @@ class LayerPreimage(Result):
     multipliers: Tensor | None
     ray: Tensor | None
     pair: Tensor | None
+    caps: Tensor
+    windows: Tensor | None = None
 
     @property
     def word(self) -> str:
@@ -79,7 +82,7 @@ class LayerPreimage(Result):
     @property
     def inequalities(self) -> Polytope:
         """The rows that hold as inequalities: the layer's, then those of what can be reached."""
-        rows = Polytope.of(self.weight[self.less], -self.bias[self.less])
+        rows = Polytope.of(self.weight[self.less], (self.caps - self.bias)[self.less])
         return joined(rows, self.reachable)
 
     @property
@@ -96,7 +99,8 @@ class LayerPreimage(Result):
         m, n = self.weight.shape
         among = "x >= 0" if isinstance(self.reachable, str) else f"{len(self.reachable or ())} further rows"
         where = "" if self.reachable is None else f", among inputs with {among}"
-        lines = [f"{self.word} preimage ({self.kind}) of an output of {m} units on {n} inputs{where}"]
+        pooled = "" if self.windows is None else f" in {len(self.windows)} windows"
+        lines = [f"{self.word} preimage ({self.kind}) of an output of {m} units{pooled} on {n} inputs{where}"]
         lines.append(f"  {len(self.equal)} equalities, {len(self.less)} inequalities of the layer")
         if self.kind == "undecided":
             lines.append("  nothing could be verified; exact=True decides small layers")
@@ -130,6 +134,7 @@ def layer_preimage(
     y: ArrayLike | None = None,
     gate: Gate = "relu",
     slope: float = 0.01,
+    windows: ArrayLike | None = None,
     reachable: Literal["orthant"] | Polytope | None = None,
     exact: bool = False,
     tolerance: Tolerance = TOLERANCE,
@@ -145,9 +150,12 @@ def layer_preimage(
         x: an input (n,); or else
         y: an output, (m,), or (2 m,) for "crelu"; an input is then sought first. Not for "abs".
         gate: "relu"; "leaky_relu", "crelu" (ReLU of z and of -z), "identity", whose rows are all equalities; "abs".
+        windows: for max-pooling behind the gate, "relu" or "identity": the units of each window (windows, candidates), -1
+            beside them where some have fewer; the output is then the largest of each.
         slope: the slope of "leaky_relu" below 0, where y is given; it has to be positive, or the gate is not injective.
         reachable: what is known of inputs: None, "orthant" (x >= 0, as behind a ReLU) or a polytope in R^n.
-        exact: decide the kind and the dimension in rational arithmetic, where nothing is undecided; for m n <= 4096.
+        exact: decide the kind and the dimension in rational arithmetic, where nothing is undecided; for m n <= 4096, not with
+            windows.
         tolerance: the part of its terms up to which a pre-activation counts as 0.
 
     Raises: GeometryError where no input has the output y or x is not reachable; InputError, ShapeError.
@@ -164,15 +172,20 @@ def layer_preimage(
     >>> layer_preimage([[1.0, 0.0], [0.0, 1.0]], None, [1.0, 2.0]).kind, layer_preimage([[1.0, 0.0]], None, [1.0, 0.0]).word
     ('singleton', 'infinite')
     """
-    layer = Layer.of(weight, bias, gate, reachable)
+    layer = Layer.of(weight, bias, gate, reachable, windows)
+    if exact and windows is not None:
+        raise InputError("exact: expected a layer without windows; leave exact=True out")
     if (x is None) == (y is None):
         raise InputError("layer_preimage: expected an input x or an output y; got both or neither")
     if y is not None:
-        point, equal = some_input(layer, checked(y, "y", ((2 if gate == "crelu" else 1) * layer.m,)), slope, tolerance)
+        point, split = some_input(layer, checked(y, "y", ((2 if gate == "crelu" else 1) * layer.m,)), slope, tolerance)
     else:
         point = checked(x, "x", (layer.n,))
-        equal = layer.equal(point, tolerance)
-    return _answer(layer, point, equal, exact, tolerance)
+        split = layer.split(point, tolerance)
+    return _answer(layer, point, split, exact, tolerance)
+
+
+# -- the answer
 
 
 class Start:
@@ -183,26 +196,34 @@ class Start:
 
 def kind_at(layer: Layer, x: Tensor, start: Start, tolerance: Tolerance = TOLERANCE) -> _recession.Size:
     """Return the kind, dimension and diameter alone, from what the last question left in `start`."""
-    return _found(layer, layer.scaled(x, equal := layer.equal(x, tolerance), tolerance), equal, start, tolerance)[0]
+    split = layer.split(x, tolerance)
+    found = _found(layer, x, layer.scaled(x, split, tolerance), split, start, tolerance)[0]
+    if layer.gate != "abs" or found.kind != "singleton":
+        return found
+    mirrors = _mirrors(layer, x, tolerance)
+    return found._replace(kind=mirrors.kind, diameter=mirrors.diameter)
 
 
 def _found(
-    layer: Layer, scaled: Scaled, equal: Tensor, start: Start, tolerance: Tolerance
+    layer: Layer, x: Tensor, scaled: Scaled, split: Split, start: Start, tolerance: Tolerance
 ) -> tuple[_recession.Size, _recession.Flat]:
     kernel = _recession.flat(scaled.system.equal)
-    near = None if start.units is None else torch.cat([start.units[equal], start.units[~equal]]).numpy()
+    order = torch.cat([torch.nonzero(split.equal), torch.nonzero(split.less)]).reshape(-1)
+    near = None if start.units is None else start.units[order].numpy()
     found = _recession.size(scaled.system, kernel, tolerance, near)
     if found.start is not None:
         start.units = torch.zeros(layer.m, dtype=torch.float64)
-        start.units[torch.cat([torch.nonzero(equal), torch.nonzero(~equal)]).reshape(-1)] = torch.from_numpy(found.start)
+        start.units[order] = torch.from_numpy(found.start)
+    if layer.windows is not None:
+        found = over_windows(layer, x, split, scaled, found, tolerance)
     return found, kernel
 
 
-def _answer(layer: Layer, x: Tensor, equal: Tensor, exact: bool, tolerance: Tolerance) -> LayerPreimage:
-    scaled = layer.scaled(x, equal, tolerance)
-    found, kernel = _found(layer, scaled, equal, Start(), tolerance)
+def _answer(layer: Layer, x: Tensor, split: Split, exact: bool, tolerance: Tolerance) -> LayerPreimage:
+    scaled = layer.scaled(x, split, tolerance)
+    found, kernel = _found(layer, x, scaled, split, Start(), tolerance)
     if exact:
-        found = exact_size(layer.weight, layer.bias, x, None if layer.gate == "relu" else equal, layer.known(), found)
+        found = exact_size(layer.weight, layer.bias, x, None if layer.gate == "relu" else split.equal, layer.known(), found)
     levels, multipliers = (
         None if v is None else torch.from_numpy(v) / s
         for v, s in ((found.levels, scaled.equal), (found.multipliers, scaled.less))
@@ -213,8 +234,8 @@ def _answer(layer: Layer, x: Tensor, equal: Tensor, exact: bool, tolerance: Tole
         weight=layer.weight,
         bias=layer.bias,
         point=x,
-        equal=torch.nonzero(equal).reshape(-1),
-        less=torch.nonzero(~equal).reshape(-1),
+        equal=torch.nonzero(split.equal).reshape(-1),
+        less=torch.nonzero(split.less).reshape(-1),
         reachable=layer.reachable,
         dimension=None if found.dimension < 0 else found.dimension,
         diameter=0.0 if found.kind == "singleton" else found.diameter,
@@ -222,11 +243,15 @@ def _answer(layer: Layer, x: Tensor, equal: Tensor, exact: bool, tolerance: Tole
         multipliers=multipliers,
         ray=None if found.ray is None else torch.from_numpy(found.ray),
         pair=_pair(scaled.system, kernel, found, x),
+        caps=split.cap,
+        windows=layer.windows,
     )
-    return _with_mirrors(answer, tolerance) if layer.gate == "abs" else answer
+    return _with_mirrors(answer, layer, tolerance) if layer.gate == "abs" and found.kind == "singleton" else answer
 
 
 def _pair(system: _recession.System, kernel: _recession.Flat, found: _recession.Size, x: Tensor) -> Tensor | None:
+    if found.other is not None:
+        return torch.stack([x, torch.from_numpy(found.other)])
     if found.kind == "unbounded" and found.ray is not None:
         return torch.stack([x, x + max(1.0, float(x.norm())) * torch.from_numpy(found.ray)])
     if found.kind != "bounded" or found.inner is None:
@@ -235,13 +260,15 @@ def _pair(system: _recession.System, kernel: _recession.Flat, found: _recession.
     return torch.stack([torch.from_numpy(v) for v in ends])
 
 
-def _with_mirrors(found: LayerPreimage, tolerance: Tolerance) -> LayerPreimage:
-    """Return the preimage under an absolute value, whose other signs may have inputs too."""
-    if found.kind != "singleton":
-        return found
-    known = joined(Polytope.of(torch.zeros(0, found.weight.shape[1], dtype=torch.float64), []), found.reachable)
-    within: Callable[[Tensor], bool] = lambda z: bool(known.contains(z, NEAR))  # noqa: E731
-    other, settled, bound = mirrored(found.weight, found.bias, found.point, within, tolerance)
-    if other is not None:
-        return replace(found, kind="bounded", diameter=bound, pair=torch.stack([found.point, other]))
-    return found if settled else replace(found, kind="undecided", diameter=bound, dimension=None)
+def _mirrors(layer: Layer, x: Tensor, tolerance: Tolerance) -> Mirrors:
+    known = layer.known()
+    return mirrored(layer.weight, layer.bias, x, lambda z: bool(known.contains(z, NEAR)), tolerance)
+
+
+def _with_mirrors(found: LayerPreimage, layer: Layer, tolerance: Tolerance) -> LayerPreimage:
+    """Return a singleton under an absolute value, whose other signs may have inputs too, as what it is then."""
+    mirrors = _mirrors(layer, found.point, tolerance)
+    pair = None if mirrors.other is None else torch.stack([found.point, mirrors.other])
+    diameter = 0.0 if mirrors.kind == "singleton" else mirrors.diameter
+    dimension = None if mirrors.kind == "undecided" else found.dimension
+    return replace(found, kind=mirrors.kind, diameter=diameter, pair=pair, dimension=dimension)
