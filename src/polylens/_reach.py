@@ -146,6 +146,15 @@ def _outer(one: Tensor, constant: Tensor) -> Tensor:
 def _strip(gate: Gate, form: _Form, basis: Tensor, one: Tensor) -> _Form:
     """Return a gate's output: its graph lies between two lines along the chord."""
     low, high = _range(form, basis)
+    slope, least, most = strip(gate, low, high)
+    middle, half, steepness = (least + most) / 2, (most - least) / 2, slope.abs()
+    coefficients = form.coefficients * slope.unsqueeze(1) + _outer(one, middle)
+    size = steepness * torch.maximum(-low, high) + middle.abs() + half
+    return _Form(coefficients, steepness * form.radius + half, size)
+
+
+def strip(gate: Gate, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return slope, least and most: over [low, high] (batch, *shape) a gate lies between slope * z + least and ... + most."""
     left, right = _ends(gate, low, high)
     slope = torch.where(high > low, (right - left) / (high - low).clamp(min=torch.finfo(low.dtype).tiny), 0.0)
     least, most = torch.full_like(low, torch.inf), torch.full_like(low, -torch.inf)
@@ -154,10 +163,7 @@ def _strip(gate: Gate, form: _Form, basis: Tensor, one: Tensor) -> _Form:
         for end in (a, b):
             rest = torch.where(met, (s - slope) * end.clamp(low, high) + c, torch.nan)
             least, most = torch.fmin(least, rest), torch.fmax(most, rest)
-    middle, half, steepness = (least + most) / 2, (most - least) / 2, slope.abs()
-    coefficients = form.coefficients * slope.unsqueeze(1) + _outer(one, middle)
-    size = steepness * torch.maximum(-low, high) + middle.abs() + half
-    return _Form(coefficients, steepness * form.radius + half, size)
+    return slope, least, most
 
 
 def _pieces(gate: Gate, low: Tensor, high: Tensor) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
