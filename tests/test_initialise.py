@@ -99,3 +99,15 @@ def test_mistakes_leave_the_module_as_it_was(wrong: dict[str, float]) -> None:
 def test_a_module_without_layers_to_set_is_refused() -> None:
     with pytest.raises(InputError, match="last=True"):
         initialise(nn.Sequential(nn.Linear(8, 2)), inputs())
+
+
+def test_weights_that_weight_norm_makes_are_refused_and_initialised_ones_can_get_it() -> None:
+    module = chain()
+    nn.utils.parametrizations.weight_norm(module[0])
+    with pytest.raises(InputError, match="put it on afterwards"):
+        initialise(module, inputs())
+    module = chain()
+    initialise(module, inputs())
+    before = module(inputs())
+    nn.utils.parametrizations.weight_norm(module[0])
+    torch.testing.assert_close(module(inputs()), before)

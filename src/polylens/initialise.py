@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from ._check import ArrayLike, array, as_tensor, finite, floating
 from ._types import Result
@@ -83,8 +84,8 @@ def initialise(
         last: whether to set the last layer too, whose outputs are seldom meant to be balanced.
 
     Raises:
-        InputError: shares outside (0, 1), a variance that is not positive, no layer to set, no input; what is wrong
-            leaves the module as it is.
+        InputError: shares outside (0, 1), a variance that is not positive, no layer to set, no input, weights that a
+            parametrisation makes; what is wrong leaves the module as it is.
 
     Algorithm: for every layer one evaluation of the module up to its end, O(layers * forward pass). Quantiles lie half-way
     between neighbouring values. The module runs in evaluation mode and gets its own mode back; no hook stays.
@@ -149,11 +150,17 @@ def _listening(layers: list[Layer], hear: Callable[[Layer, Tensor], object]) -> 
 
 
 def _order(module: nn.Module, x: Tensor) -> list[tuple[str, Layer]]:
-    """Return the layers in the order of their first evaluation, with their names."""
+    """Return the layers in the order of their first evaluation, with their names; their weights must be plain parameters."""
     names = {part: name or type(part).__name__.lower() for name, part in module.named_modules() if isinstance(part, LAYERS)}
     seen = dict[Layer, None]()
     with _listening(list(names), lambda part, _: seen.setdefault(part)):
         module(x[:1])
+    for part in seen:
+        if parametrize.is_parametrized(part, "weight"):
+            raise InputError(
+                f"initialise: expected plain weights; those of {names[part]} are made from others, as weight norm does;"
+                " initialise first and put it on afterwards"
+            )
     return [(names[part], part) for part in seen]
 
 
