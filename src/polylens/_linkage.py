@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ._tree import Dendrogram, from_merges
+from ._dendrogram import Dendrogram
 
 Array = np.ndarray[Any, Any]
 _COPIES = 2  # scipy works on a copy of the distances
@@ -24,6 +24,8 @@ def full_linkage(distances: Array, method: Literal["average", "complete"]) -> De
     with denominators of at most n^2 / 4, so one within 1e-9 of a whole number is that number but for rounding.
     """
     from scipy.cluster.hierarchy import linkage
+
+    from ._tree import from_merges
 
     steps = linkage(distances, method)
     count = len(steps) + 1

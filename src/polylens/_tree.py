@@ -4,10 +4,11 @@ single linkage, and how wide every cluster of it is. Works on words alone; where
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from ._dendrogram import Dendrogram, Groups
 from ._kernels import compiled, popcount
 from ._progress import progress
 from .errors import InputError
@@ -16,29 +17,6 @@ Array = np.ndarray[Any, Any]
 _TILE = 256  # rows of the tree's loops: their words stay in the caches
 _MOST = 1 << 31  # rows whose number fits into half a word
 _BUDGET = 1 << 28  # words compared between two looks at the keyboard: a fraction of a second
-
-
-class Dendrogram(NamedTuple):
-    """A hierarchy of clusters: the elements in an `order` (n,) in which every cluster is a range, and `gaps` (n - 1,).
-
-    Two neighbours in the order are in one cluster at every threshold t >= their gap; any two elements from the largest gap
-    between them on. The sorted gaps are the heights at which clusters merge.
-    """
-
-    order: Array
-    gaps: Array
-
-
-class Groups(NamedTuple):
-    """Ranges `start` to `stop` (exclusive) of a dendrogram's order, each a cluster of two elements or more from the
-    threshold `birth` to below `death`, and its `diameter`, the largest distance within it; all (groups,) and diameter < death.
-    """
-
-    start: Array
-    stop: Array
-    birth: Array
-    death: Array
-    diameter: Array
 
 
 def spanning_tree(words: Array) -> Array:

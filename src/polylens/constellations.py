@@ -12,11 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import _tree
+from . import _dendrogram
+from ._behind import whole_labels
 from ._check import ArrayLike, whole
+from ._dendrogram import Dendrogram, Groups
 from ._linkage import bytes_needed, full_linkage
 from ._types import Result
-from .errors import InputError, ShapeError
+from .errors import InputError
 from .pattern import Patterns, UnitLayer
 
 if TYPE_CHECKING:
@@ -133,8 +135,8 @@ class Constellations(Result):
     layers: tuple[UnitLayer, ...]
     order: Tensor
     gaps: Tensor
-    single: _tree.Dendrogram
-    groups: _tree.Groups
+    single: Dendrogram
+    groups: Groups
     nulls: tuple[NullCurve, ...]
     labels: Tensor | None
 
@@ -162,7 +164,7 @@ class Constellations(Result):
     @property
     def counts(self) -> Tensor:
         """How many clusters there are at the thresholds 0, 1, ..., n: (n + 1,), int64."""
-        return torch.from_numpy(_counts(self.gaps.numpy(), self.size))
+        return torch.from_numpy(_dendrogram.counts(self.gaps.numpy(), self.size))
 
     @property
     def score(self) -> float:
@@ -181,7 +183,7 @@ class Constellations(Result):
 
         Raises InputError for a threshold below 0, or NaN.
         """
-        return torch.from_numpy(_cut(self.order.numpy(), self.gaps.numpy(), _threshold(threshold)))
+        return torch.from_numpy(_dendrogram.cut(self.order.numpy(), self.gaps.numpy(), _threshold(threshold)))
 
     def plateaus(self, most: int = 5) -> list[Plateau]:
         """Return the longest ranges of thresholds without a merge, longest first, of equal ones the lowest first.
@@ -208,8 +210,8 @@ class Constellations(Result):
         """Return how many constellations there are at the thresholds 0, 1, ..., n, how many inputs they hold, and how many
         inputs are alone, without another one at or below the threshold."""
         g, size = self.groups, self.size
-        found = _alive(g.diameter, g.death, np.ones(len(g.start), np.int64), size)
-        inputs = _alive(g.diameter, g.death, g.stop - g.start, size)
+        found = _dendrogram.alive(g.diameter, g.death, np.ones(len(g.start), np.int64), size)
+        inputs = _dendrogram.alive(g.diameter, g.death, g.stop - g.start, size)
         return GroupCurve(*(torch.from_numpy(v) for v in (found, inputs, self._alone())))
 
     def contents(self, threshold: float, labels: ArrayLike | None = None) -> Contents:
@@ -227,13 +229,13 @@ class Constellations(Result):
     def agreement(self, labels: ArrayLike | None = None) -> Agreement:
         """Return purity and adjusted Rand index at the thresholds 0, 1, ..., n, each (n + 1,); labels as for `contents`."""
         classes, codes = self._classes(labels)
-        counts = _counts(self.gaps.numpy(), self.size)
+        counts = _dendrogram.counts(self.gaps.numpy(), self.size)
         purity, rand = np.empty(self.size + 1), np.empty(self.size + 1)
         for t in range(self.size + 1):
             if t and counts[t] == counts[t - 1]:
                 purity[t], rand[t] = purity[t - 1], rand[t - 1]
                 continue
-            table = _contingency(_cut(self.order.numpy(), self.gaps.numpy(), t), codes, len(classes))
+            table = _contingency(_dendrogram.cut(self.order.numpy(), self.gaps.numpy(), t), codes, len(classes))
             purity[t], rand[t] = _purity(table), _adjusted_rand(table)
         return Agreement(torch.from_numpy(purity), torch.from_numpy(rand))
 
@@ -284,7 +286,7 @@ class Constellations(Result):
         return np.searchsorted(np.sort(-nearest), -np.arange(self.size + 1), side="left")
 
     def _classes(self, labels: ArrayLike | None) -> tuple[Array, Array]:
-        given = self.labels if labels is None else _labels(labels, len(self))
+        given = self.labels if labels is None else whole_labels(labels, len(self))
         if given is None:
             raise InputError("labels: expected one for each input, here or when the constellations were sought; got none")
         classes, codes = np.unique(given.numpy(), return_inverse=True)
@@ -349,7 +351,7 @@ def constellations(
         ([[0, 1], [2, 3]], [[2, 3, 4], [0, 1]])
     """
     _check(patterns, linkage, null)
-    given = None if labels is None else _labels(labels, len(patterns))
+    given = None if labels is None else whole_labels(labels, len(patterns))
     generator, draws = torch.Generator().manual_seed(seed), whole(draws, "draws")
     single, groups = _single(patterns)
     tree = single if linkage == "single" else _full(patterns, linkage, max_bytes)
@@ -371,15 +373,6 @@ def _check(patterns: Patterns, linkage: str, null: Sequence[str]) -> None:
         raise InputError(f"null: expected a sequence of {' and '.join(_NULLS)}, or (); got {null!r}")
 
 
-def _labels(labels: ArrayLike, count: int) -> Tensor:
-    given = torch.as_tensor(labels).cpu()
-    if given.shape != (count,):
-        raise ShapeError(f"labels: expected one for each of {count} inputs; got shape {tuple(given.shape)}")
-    if given.is_floating_point() or given.is_complex():
-        raise InputError(f"labels: expected whole numbers; got {given.dtype}; convert with .long()")
-    return given.long()
-
-
 def _threshold(value: float) -> float:
     if not value >= 0:
         raise InputError(f"threshold: expected a number of at least 0; got {value!r}")
@@ -389,30 +382,25 @@ def _threshold(value: float) -> float:
 # -- hierarchies
 
 
-def _single(patterns: Patterns) -> tuple[_tree.Dendrogram, _tree.Groups]:
+def _single(patterns: Patterns) -> tuple[Dendrogram, Groups]:
     """Return single linkage and the groups of it that are constellations."""
+    from ._tree import isolated_groups
+
     tree, words, scale = _single_scaled(patterns)
-    start, stop, *rest = _tree.isolated_groups(words, tree)
+    start, stop, *rest = isolated_groups(words, tree)
     birth, death, diameter = (v // scale for v in rest)
-    return _tree.Dendrogram(tree.order, tree.gaps // scale), _tree.Groups(start, stop, birth, death, diameter)
+    return Dendrogram(tree.order, tree.gaps // scale), Groups(start, stop, birth, death, diameter)
 
 
-def _single_scaled(patterns: Patterns) -> tuple[_tree.Dendrogram, Array, int]:
+def _single_scaled(patterns: Patterns) -> tuple[Dendrogram, Array, int]:
     """Return single linkage in distances of the words beside it, which are those of the patterns times a whole number."""
+    from ._tree import single_linkage, spanning_tree
+
     words, scale = _words(patterns)
     found = patterns.unique()
     first = np.unique(found.inverse.numpy(), return_index=True)[1]
-    tree = _tree.single_linkage(_tree.spanning_tree(words[first]))
-    return _expanded(tree, found.inverse.numpy(), found.counts.numpy()), words, scale
-
-
-def _expanded(tree: _tree.Dendrogram, inverse: Array, counts: Array) -> _tree.Dendrogram:
-    """Return the hierarchy of inputs from that of distinct patterns: equal ones side by side with a gap of 0."""
-    rank = np.empty(len(counts), np.int64)
-    rank[tree.order] = np.arange(len(counts))
-    gaps = np.zeros(len(inverse) - 1, tree.gaps.dtype)
-    gaps[np.cumsum(counts[tree.order])[:-1] - 1] = tree.gaps
-    return _tree.Dendrogram(np.argsort(rank[inverse], kind="stable"), gaps)
+    tree = single_linkage(spanning_tree(words[first]))
+    return _dendrogram.expanded(tree, found.inverse.numpy(), found.counts.numpy()), words, scale
 
 
 def _words(patterns: Patterns) -> tuple[Array, int]:
@@ -436,7 +424,7 @@ def _words(patterns: Patterns) -> tuple[Array, int]:
     return words.view(np.uint64), 2
 
 
-def _full(patterns: Patterns, linkage: Literal["average", "complete"], max_bytes: int) -> _tree.Dendrogram:
+def _full(patterns: Patterns, linkage: Literal["average", "complete"], max_bytes: int) -> Dendrogram:
     count, needed = len(patterns), bytes_needed(len(patterns))
     if needed > max_bytes:
         raise InputError(
@@ -444,7 +432,7 @@ def _full(patterns: Patterns, linkage: Literal["average", "complete"], max_bytes
             f" got {count}, which take {needed:,}; take fewer, max_bytes={needed}, or linkage='single'"
         )
     if count == 1:
-        return _tree.Dendrogram(np.zeros(1, np.int64), np.zeros(0))
+        return Dendrogram(np.zeros(1, np.int64), np.zeros(0))
     distances, at, rows = np.empty(count * (count - 1) // 2), 0, max(1, _BLOCK // count)
     for start in range(0, count, rows):
         block = patterns[start : start + rows].distances(patterns[start:]).numpy()
@@ -457,32 +445,8 @@ def _full(patterns: Patterns, linkage: Literal["average", "complete"], max_bytes
 # -- curves
 
 
-def _counts(gaps: Array, size: int) -> Array:
-    """Return the number of clusters at the thresholds 0, ..., size."""
-    return len(gaps) + 1 - np.searchsorted(np.sort(gaps), np.arange(size + 1), side="right")
-
-
 def _normalised(score: float, size: int, count: int) -> float:
     return (score / size - 1) / (count - 1) if size and count > 1 else 0.0
-
-
-def _cut(order: Array, gaps: Array, threshold: float) -> Array:
-    """Return the clusters of the inputs, numbered as they first appear."""
-    ranges = np.concatenate([np.zeros(1, np.int64), np.cumsum(gaps > threshold)])
-    found = np.empty(len(order), np.int64)
-    found[order] = ranges
-    _, first, inverse = np.unique(found, return_index=True, return_inverse=True)
-    rank = np.empty(len(first), np.int64)
-    rank[np.argsort(first)] = np.arange(len(first))
-    return rank[inverse]
-
-
-def _alive(birth: Array, death: Array, weight: Array, size: int) -> Array:
-    """Return the weight of the ranges [birth, death) that hold each of the thresholds 0, ..., size."""
-    change = np.zeros(size + 2, np.int64)
-    np.add.at(change, birth, weight)
-    np.subtract.at(change, death, weight)
-    return np.cumsum(change)[: size + 1]
 
 
 def _null(patterns: Patterns, kind: str, draws: int, linkage: Linkage, size: int, generator: torch.Generator) -> NullCurve:
@@ -496,7 +460,7 @@ def _null(patterns: Patterns, kind: str, draws: int, linkage: Linkage, size: int
             gaps = tree.gaps // scale
         else:
             gaps = _full(made, linkage, bytes_needed(len(made))).gaps
-        counts[draw], scores[draw] = _counts(gaps, size), size + gaps.sum()
+        counts[draw], scores[draw] = _dendrogram.counts(gaps, size), size + gaps.sum()
     return NullCurve(kind, torch.from_numpy(counts), torch.from_numpy(scores))
 
 
