@@ -113,6 +113,7 @@ def _ridge(one: Distances, ax: Axes, height: int) -> None:
         )
     ax.axhline(height, color=FAINT, lw=0.8, zorder=0)
     place: Any = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "center", "fontsize": 9}
+    place["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}  # the dashed line may pass behind it
     words = f"mean {one.mean:.1f} of {one.num_units:,}"
     if one.within is not None and one.between is not None:
         words = f"within {one.within.mean:.1f}, between {one.between.mean:.1f} of {one.num_units:,}"
