@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from ._singular import triangular
+from ._singular import BLOCK, triangular
 from .gates import Diagonal
 from .network import Network
 from .steps import LinearAt
@@ -29,7 +29,9 @@ def all_columns(net: Network, local: Sequence[LinearAt], last: int) -> Iterator[
     memory.
     """
     n = math.prod(net.input_shape)
-    alive = {0: torch.eye(n, dtype=net.dtype, device=net.device).reshape(n, *net.input_shape)}
+    unit = torch.eye(n, dtype=net.dtype, device=net.device)[_order(net.input_shape).to(net.device)]
+    alive = {0: unit.reshape(n, *net.input_shape)}
+    del unit
     yield 0, alive[0].reshape(n, -1)
     for k, node in enumerate(net.nodes[:last], 1):
         inputs = [alive[i] for i in node.inputs]
@@ -41,6 +43,17 @@ def all_columns(net: Network, local: Sequence[LinearAt], last: int) -> Iterator[
         if alone:
             alive[k] = _rotated(local[k - 1], alive[k])
         yield k, alive[k].reshape(len(alive[k]), -1)
+
+
+def _order(shape: tuple[int, ...]) -> Tensor:
+    """Return the entries of an input, neighbours of a picture one after another: so are the units that see them."""
+    n, side = math.prod(shape), 8
+    if len(shape) < 2 or min(shape[-2:]) < 2 * side:
+        return torch.arange(n)
+    side = max(2, math.isqrt(BLOCK * shape[-1] * shape[-2] // n))  # about as many entries a tile as rows a block
+    down, across = (torch.arange(length) // side for length in shape[-2:])
+    tile = (down[:, None] * (int(across[-1]) + 1) + across).expand(shape).reshape(-1)
+    return tile.argsort(stable=True)
 
 
 def bytes_of_columns(net: Network, last: int) -> int:

@@ -1,8 +1,9 @@
-"""All singular values of a matrix: of the matrix itself, or in a third of the time of its Gram matrix where that suffices.
+"""All singular values of a matrix: of the matrix itself, or in a fraction of the time of Gram matrices where they suffice.
 
-A Gram matrix holds squares: a value s of it is off by about eps s_1^2 / s. So it is taken only where its least eigenvalue
-shows that even the least value keeps `_DIGITS`; the matrix goes through a QR factorisation otherwise, and every value is off
-by about eps s_1. Matrices come as columns (inputs, units): the images of the unit vectors, or of an orthonormal basis.
+A Gram matrix holds squares: a value s of it is off by about eps s_1^2 / s. Values that lose `_DIGITS` so are taken from the
+Gram matrix of the inverse of R in A = Q R, where small values are large ones; where neither has the digits, by the SVD of A,
+with an error of about eps s_1. Matrices come as columns (inputs, units): the images of the unit vectors, or of an orthonormal
+basis.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-Method = Literal["svd", "gram"]
+Method = Literal["svd", "gram", "inverse"]
 
 EPS = torch.finfo(torch.float64).eps
-_DIGITS = 1e-5  # the relative error that the least singular value of a Gram matrix may have
+_DIGITS = 1e-5  # the relative error that a singular value from a Gram matrix may have
 _SMALL = 256  # up to so many values the Gram matrix saves nothing
-_BLOCK = 512  # columns of the Gram matrix that are multiplied at once
+BLOCK = 192  # rows of the Gram matrix that are multiplied at once
+_SPARSE = 0.5  # blocks of columns that are nonzero on less than this part of the units are multiplied there only
 _SLICE = 4096  # units whose products are summed at once
 
 
@@ -36,9 +38,10 @@ def singular_values(columns: Tensor, gram: Tensor | None = None) -> Values:
     `gram` is the upper triangle of columns @ columns.T where it is at hand and inputs <= units.
     """
     if min(columns.shape) > _SMALL:
+        tall = columns if columns.shape[0] >= columns.shape[1] else columns.T
         if gram is None:
-            gram = gram_of(columns if columns.shape[0] <= columns.shape[1] else columns.T)
-        found = _of_gram(gram, max(columns.shape))
+            gram = gram_of(tall.T)
+        found = _of_grams(gram, tall)
         if found is not None:
             return found
     return _of_matrix(columns)
@@ -47,15 +50,22 @@ def singular_values(columns: Tensor, gram: Tensor | None = None) -> Values:
 def gram_of(rows: Tensor, chosen: Tensor | None = None) -> Tensor:
     """Return the upper triangle of B B^T (n, n), with B the `chosen` columns, a mask (m,), of `rows` (n, m); 0 below.
 
-    Algorithm: products of blocks above the diagonal only, a slice of columns at a time.
+    Algorithm: products of blocks on and above the diagonal only. Where blocks of rows are 0 on most columns, as the images of
+    neighbouring pixels are, they are multiplied on the others only; else a slice of columns at a time.
     """
-    n = len(rows)
-    total = rows.new_zeros(n, n)
-    parts = torch.arange(rows.shape[1], device=rows.device) if chosen is None else chosen.nonzero().reshape(-1)
-    for part in parts.split(_SLICE) if len(parts) else ():
+    wanted = torch.ones(rows.shape[1], dtype=torch.bool, device=rows.device) if chosen is None else chosen
+    blocks = range(0, len(rows), BLOCK)
+    support = torch.stack([(rows[i : i + BLOCK] != 0).any(0) for i in blocks]) & wanted
+    total = rows.new_zeros(len(rows), len(rows))
+    if int(support.sum()) < _SPARSE * len(blocks) * int(wanted.sum()):
+        for i, where in zip(blocks, support, strict=True):
+            b = rows[i:, where.nonzero().reshape(-1)]
+            torch.mm(b[:BLOCK], b.T, out=total[i : i + BLOCK, i:])
+        return total
+    for part in wanted.nonzero().reshape(-1).split(_SLICE):
         b = rows[:, part]
-        for i in range(0, n, _BLOCK):
-            total[i : i + _BLOCK, i:].addmm_(b[i : i + _BLOCK], b[i:].T)
+        for i in range(0, len(rows), 2 * BLOCK):
+            total[i : i + 2 * BLOCK, i:].addmm_(b[i : i + 2 * BLOCK], b[i:].T)
     return total
 
 
@@ -72,14 +82,30 @@ def triangular(columns: Tensor) -> Tensor:
     return r
 
 
-def _of_gram(gram: Tensor, length: int) -> Values | None:
-    """Return the values of a matrix with this Gram matrix and sums of `length` products; None where digits are missing."""
-    squares = torch.linalg.eigvalsh(gram, UPLO="U").flip(0)
-    error = math.sqrt(length) * EPS * squares[0]
-    if not bool(squares[-1] * 2 * _DIGITS >= error):
+def _of_grams(gram: Tensor, tall: Tensor) -> Values | None:
+    """Return the values of a tall matrix with this Gram matrix; None where it and that of the inverse lack digits."""
+    length = max(tall.shape)
+    ahead = _of_squares(torch.linalg.eigvalsh(gram, UPLO="U").flip(0), length)
+    lost = ahead.error > _DIGITS * ahead.values
+    if not bool(lost.any()):
+        return ahead
+    r = triangular(tall)
+    if not bool((r.diagonal().abs() > length * EPS * ahead.values[0]).all()):
         return None
-    values = squares.sqrt()
-    return Values(values, error / (2 * values) + math.sqrt(length) * EPS * values[0], "gram")
+    inverse = torch.linalg.solve_triangular(r, torch.eye(len(r), dtype=r.dtype, device=r.device), upper=True)
+    back = _of_squares(torch.linalg.eigvalsh(gram_of(inverse), UPLO="U").flip(0), length)
+    values = 1 / back.values.flip(0)
+    error = back.error.flip(0) * values.square() + length**0.5 * EPS * ahead.values[0]  # with the rounding of the inversion
+    if bool((lost & (back.error.flip(0) > _DIGITS * back.values.flip(0))).any()):
+        return None
+    return Values(torch.where(lost, values, ahead.values), torch.where(lost, error, ahead.error), "inverse")
+
+
+def _of_squares(squares: Tensor, length: int) -> Values:
+    """Return the roots of the eigenvalues of a Gram matrix whose entries are sums of `length` products."""
+    values, rounding = squares.clamp(min=0.0).sqrt(), math.sqrt(length) * EPS
+    error = torch.where(values > 0, rounding * squares[0] / (2 * values) + rounding * values[0], torch.inf)
+    return Values(values, error, "gram")
 
 
 def _of_matrix(columns: Tensor) -> Values:

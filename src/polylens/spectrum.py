@@ -263,7 +263,7 @@ def spectrum(
         >>> found = spectrum(net, [[1.0, 1.0], [1.0, -1.0]])
         >>> found.layers[1].values.round(decimals=6).tolist()  # behind the gate: rows 3 and 2, then 3 and -1
         [[3.0, 2.0], [3.0, 1.0]]
-        >>> found.layers[1].condition.tolist()
+        >>> found.layers[1].condition.round(decimals=6).tolist()
         [1.5, 3.0]
     """
     net = in_double(net)

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import PolylensError
-from . import info, invert, nullspace, preimage, region, regions, report, zeros
+from . import info, invert, nullspace, preimage, region, regions, report, sensitivity, spectrum, zeros
 from .arguments import Parser, Version, complain, shielded
 
-_COMMANDS = (report, info, regions, region, preimage, nullspace, zeros, invert)
+_COMMANDS = (report, info, regions, region, preimage, nullspace, spectrum, sensitivity, zeros, invert)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
