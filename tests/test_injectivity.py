@@ -72,6 +72,7 @@ def small(draw: st.DrawFn, most: int = 6) -> Layer:
 @settings(max_examples=60)
 @given(small())
 @example(([[1.0], [-1.0]], [-1.0, 2.0]))
+@example(([[0.0, 0.25, 0.25], [0.0, 0.0, 0.0], [0.0, 0.0, 0.25]], [0.0] * 3))  # a kernel vector that is 1e-16 off
 @example(([[1.0, 0.0], [-2.0, 0.0], [0.0, 1.0], [0.0, -0.5]], [0.0] * 4))
 @example(([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]], [0.0, 1.0, 0.0, 0.0]))
 def test_relu_on_the_whole_space_is_what_rational_elimination_says(drawn: Layer) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._place import Place, Polyhedron, until
+from ._spanning import CLEAR, least_value, right_values
 from ._types import Tolerance
 
 Array = NDArray[np.float64]
@@ -21,7 +22,7 @@ Mask = NDArray[np.bool_]
 
 TOLERANCE = Tolerance()
 EPS = 2.0**-52
-ROUNDS, STEPS = 16, 3  # of a search from one start: changes of the weights, and Newton steps for each
+ROUNDS, FEW_ROUNDS, STEPS = 16, 4, 3  # of a search from one start: changes of the weights, and Newton steps for each
 WORK = 4e9  # multiplications that all searches may take together
 DAMPING = 1e-3
 
@@ -44,7 +45,7 @@ class Rows(NamedTuple):
 
     def room(self, x: Array) -> Array:
         """Return what of it is rounding."""
-        found: Array = TOLERANCE.relative * (np.abs(self.rows) @ np.abs(x) + np.abs(self.offsets))
+        found: Array = TOLERANCE.relative * (float(np.linalg.norm(x)) + np.abs(self.offsets))
         return found
 
     def select(self, chosen: Mask) -> Rows:
@@ -64,7 +65,9 @@ def null_vector(rows: Array, dim: int) -> Array | None:
     """Return a unit vector that unit rows are orthogonal to but for rounding, None where there is none."""
     if not len(rows):
         return np.eye(dim)[0]
-    _, values, right = np.linalg.svd(rows, full_matrices=True)
+    if least_value(rows) > CLEAR:
+        return None
+    values, right = right_values(rows)
     least = float(values[-1]) if len(rows) >= dim else 0.0
     known = right[-1] if least <= max(rows.shape) * EPS * float(values[0]) else None
     return known if known is not None and bool((np.abs(rows @ known) <= 4 * dim * EPS).all()) else None
@@ -140,10 +143,11 @@ def hunt(layer: Rows, place: Place, starts: int, seed: int) -> Hunt:
     """
     m, n = layer.rows.shape
     generator, lowest = np.random.default_rng(seed), math.inf
-    affordable = max(2, int(WORK / (ROUNDS * STEPS * (m + 2 * n + n / 3) * n * n)))
-    for k in range(min(starts, affordable)):
+    affordable = WORK / (STEPS * (m + 2 * n) * n * n)  # rounds
+    rounds = ROUNDS if affordable > 2 * ROUNDS else max(FEW_ROUNDS, int(affordable / 2))
+    for k in range(min(starts, max(2, int(affordable / rounds)))):
         weigh = _by_direction if k % 2 else _by_count
-        found = _descend(layer, place, _start(layer, place, generator, k), weigh)
+        found = _descend(layer, place, _start(layer, place, generator, k), weigh, rounds)
         lowest = min(lowest, found.lowest)
         if found.found is not None:
             return Hunt(found.found, 0.0)
@@ -176,12 +180,12 @@ def _by_direction(rows: Array, value: Array, v: Array) -> Array:
     return found
 
 
-def _descend(layer: Rows, place: Place, x: Array, weigh: Weigh) -> Hunt:
+def _descend(layer: Rows, place: Place, x: Array, weigh: Weigh, rounds: int) -> Hunt:
     walls, ends = place.walls()
     rows = np.vstack([layer.rows, walls])
     offsets = np.concatenate([layer.offsets, -ends])
     lowest = math.inf
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         value = layer.at(x)
         least, v = _weakest(layer.rows[value >= 0], layer.dim)
         inside = place.holds(x)
@@ -207,7 +211,7 @@ def _weakest(rows: Array, dim: int) -> tuple[float, Array]:
     values, vectors = np.linalg.eigh(rows.T @ rows)
     least = math.sqrt(max(0.0, float(values[0])))
     if least <= 1e-6 * dim:
-        _, exact, right = np.linalg.svd(rows, full_matrices=True)
+        exact, right = right_values(rows) if len(rows) else (np.zeros(1), np.eye(dim))
         return (float(exact[-1]) if len(rows) >= dim else 0.0), right[-1]
     return least, vectors[:, 0]
 

@@ -58,16 +58,36 @@ def least_values(rows: Array, chosen: Mask, base: Array | None = None) -> Array:
         found[part] = np.sqrt(np.maximum(np.linalg.eigvalsh(gram)[:, 0], 0.0))
     size = float(np.sqrt(np.linalg.norm(outer.sum(0).reshape(d, d) + always, 2))) if d else 0.0
     for k in np.flatnonzero(found <= CLEAR * max(1.0, size)):
-        picked = np.vstack([rows[chosen[k]], fixed])
-        found[k] = 0.0 if len(picked) < d else float(np.linalg.svd(picked, compute_uv=False)[-1])
+        found[k] = least_value(np.vstack([rows[chosen[k]], fixed]))
     return found
+
+
+def right_values(rows: Array) -> tuple[Array, Array]:
+    """Return the singular values of rows (k, dim) and all of their right singular vectors (dim, dim), by rows.
+
+    Tall ones are brought to a triangle first.
+    """
+    k, dim = rows.shape
+    small = np.linalg.qr(rows, mode="r") if k > 2 * dim else rows
+    _, values, right = np.linalg.svd(small, full_matrices=k < dim)
+    return np.asarray(values, dtype=np.float64), np.asarray(right, dtype=np.float64)
+
+
+def least_value(rows: Array) -> float:
+    """Return the least singular value of rows (k, dim): 0 for fewer than dim, from products where those are clear."""
+    if len(rows) < rows.shape[1]:
+        return 0.0
+    values = np.linalg.eigvalsh(rows.T @ rows)
+    if values[0] > CLEAR**2 * max(1.0, values[-1]):
+        return float(np.sqrt(values[0]))
+    return float(right_values(rows)[0][-1])
 
 
 def complement(rows: Array, dim: int, relative: float) -> Array:
     """Return an orthonormal basis (dim, k) of what is orthogonal to unit rows; `relative` is what counts as dependent."""
     if not len(rows):
         return np.eye(dim)
-    _, values, right = np.linalg.svd(rows, full_matrices=True)
+    values, right = right_values(rows)
     rank = int((values > relative * values.max(initial=0.0)).sum())
     return np.ascontiguousarray(right[rank:].T)
 

@@ -41,7 +41,7 @@ Gate = Literal["relu", "leaky_relu", "crelu", "abs", "identity"]
 GATES: tuple[Gate, ...] = ("relu", "leaky_relu", "crelu", "abs", "identity")
 
 TOLERANCE = Tolerance()
-LIMIT = 1 << 18  # cells: a few seconds
+LIMIT = 1 << 20  # cells: a few seconds up to dimension 5, more beyond
 PROGRAMS = 256  # cells take as long as a linear program
 QUICK = 2000  # cells that take less than a search does
 _CORNERS = 10  # dimensions up to which a box has few enough corners
@@ -381,20 +381,20 @@ def _decided(asked: _Question, seen: _Seen) -> _Decision:
     dim = seen.place.dim
     if dim == 0:
         return _Decision(True, "rank")
-    v = null_vector(seen.rows.rows, dim)
-    if v is not None:
-        found = kernel_step(seen.rows, seen.place, v)
-        return _Decision(False if found else None, "rank", Verdict(False, found=found))
-    least = _least(seen.rows.rows)
+    least = _spanning.least_value(seen.rows.rows)
     if least <= TOLERANCE.relative:
-        return _Decision(None, "rank", lowest=least)
+        v = null_vector(seen.rows.rows, dim)
+        found = None if v is None else kernel_step(seen.rows, seen.place, v)
+        return _Decision(False if found else None, "rank", Verdict(None, found=found), lowest=least)
     if asked.gate == "relu":
         return _relu(asked, seen)
     if asked.gate == "abs":
         verdict = reflected(seen.rows, seen.place, max(1, asked.limit // PROGRAMS))
         return _Decision(verdict.answer, "flats", verdict)
     stretch = {"identity": 1.0, "crelu": math.sqrt(0.5), "leaky_relu": min(1.0, asked.slope)}[asked.gate]
-    return _Decision(True, "rank", settled=dim, constant=stretch * _least(seen.rows.rows * seen.lengths[:, None]))
+    return _Decision(
+        True, "rank", settled=dim, constant=stretch * _spanning.least_value(seen.rows.rows * seen.lengths[:, None])
+    )
 
 
 def _relu(asked: _Question, seen: _Seen) -> _Decision:
@@ -405,7 +405,7 @@ def _relu(asked: _Question, seen: _Seen) -> _Decision:
     dim = seen.place.dim
     settled = dim - rest.rank
     if not rest.rank:
-        return _Decision(True, "lines", settled=settled, constant=_least(rest.always) / 2)
+        return _Decision(True, "lines", settled=settled, constant=_spanning.least_value(rest.always) / 2)
     many = max_regions(len(rest.left.rows), dim) if dim <= _CORNERS else asked.limit + 1
     if many > QUICK:
         hunted = hunt(seen.rows, seen.place, asked.starts, asked.seed)
@@ -421,11 +421,7 @@ def _relu(asked: _Question, seen: _Seen) -> _Decision:
 
 
 def _spans(rows: Array, dim: int) -> bool:
-    return len(rows) >= dim and _least(rows) > TOLERANCE.relative
-
-
-def _least(rows: Array) -> float:
-    return float(np.linalg.svd(rows, compute_uv=False)[-1])
+    return len(rows) >= dim and _spanning.least_value(rows) > TOLERANCE.relative
 
 
 # -- two inputs with one output
@@ -452,10 +448,11 @@ def _witness(
 def _same_output(asked: _Question, pair: Tensor) -> bool:
     z = pair @ asked.weight.T + asked.bias
     gate = {"relu": torch.relu, "abs": torch.abs}.get(asked.gate, lambda values: values)
-    room = TOLERANCE.relative * (pair.abs() @ asked.weight.abs().T + asked.bias.abs())
+    size = torch.linalg.vector_norm(pair, dim=1).max() * torch.linalg.vector_norm(asked.weight, dim=1)
+    room = TOLERANCE.relative * (size + asked.bias.abs())
     apart = float(torch.linalg.vector_norm(pair[1] - pair[0]))
     first, second = gate(z)
-    return apart > 0 and bool(((first - second).abs() <= room.amax(0)).all())
+    return apart > 0 and bool(((first - second).abs() <= room).all())
 
 
 def _finite(value: float | None) -> float | None:
