@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from polylens import dense, load, sensitivity, zoo
+from polylens import Box, activate, dense, load, sensitivity, zoo
 from polylens._integrated import _GAUSS, _KRONROD, _POINTS
+from polylens.cli import main
 from polylens.errors import InputError, ShapeError
 from polylens.network import Network
+from polylens.plotting import saved
+from polylens.plotting_sensitivity import activation_figure, sensitivity_figure
+from polylens.report import examine
+from polylens.report.sensitivities import sensitivities
 from polylens.sensitivity import METHODS
 
 DATA = os.environ.get("POLYLENS_DATA")
@@ -281,6 +288,88 @@ def test_what_cannot_be_answered_is_refused() -> None:
         sensitivity(net, x).gap("gradient")
     with pytest.raises(InputError, match="largest"):
         sensitivity(net, x, units="best")  # type: ignore[arg-type]
+
+
+# -- pictures, the command and the report
+
+
+@pytest.mark.parametrize("kind", ["picture", "colours", "bars", "ranked"])
+def test_every_kind_of_input_is_drawn(kind: str, tmp_path: Path) -> None:
+    if kind == "picture":
+        net, x = zoo.digits(), zoo.digits_data("test").inputs[:2]
+    elif kind == "colours":
+        net, x = (
+            load(nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(72, 2)).eval(), torch.zeros(1, 3, 8, 8)),
+            images(2, 3),
+        )
+    else:
+        size = 5 if kind == "bars" else 50
+        net, x = dense([(torch.randn(3, size), None), (torch.randn(2, 3), None)]), torch.randn(2, size)
+    methods = METHODS if kind == "colours" else METHODS[:4]
+    found = sensitivity(net, x, units="largest", methods=methods)
+    for name, figure in {"all": sensitivity_figure(found), "one": found.plot(method="gradient", input=1, top=3).figure}.items():
+        saved(figure, lambda drawn, name=name: drawn.savefig(tmp_path / f"{name}.png"))
+        assert (tmp_path / f"{name}.png").stat().st_size > 2000
+    with pytest.raises(InputError, match="draw: expected an input below 2"):
+        found.plot(input=2)
+
+
+def test_what_activates_a_unit_is_drawn(tmp_path: Path) -> None:
+    best = [activate(zoo.digits(), k, domain=Box(torch.zeros(64), torch.ones(64)), search="ascent", steps=5) for k in (0, 1)]
+    small = activate(dense([([[1.0, -1.0]], None)]), 0, domain=Box([-1.0] * 2, [1.0] * 2))
+    saved(activation_figure(best), lambda drawn: drawn.savefig(tmp_path / "a.png"))
+    saved(small.plot().figure, lambda drawn: drawn.savefig(tmp_path / "b.png"))
+    assert (tmp_path / "b.png").stat().st_size > 2000
+
+
+def test_the_command_tells_draws_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x = zoo.digits_data("test").inputs[:2]
+    np.save(tmp_path / "x.npy", x.numpy())
+    at = ["sensitivity", "--at", str(tmp_path / "x.npy"), "-q"]
+    assert main([*at, "--plot", str(tmp_path / "heat.png")]) == 0
+    assert "integrated gradients, exact along" in capsys.readouterr().out
+    assert (tmp_path / "heat.png").stat().st_size > 2000
+    assert main([*at, "--class", "3", "--method", "gradient", "-o", str(tmp_path / "heat.npy"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["units"] == [[3], [3]]
+    assert "attributions" not in told
+    wanted = sensitivity(zoo.digits(), x.double(), units=[3], methods=["gradient"]).gradient
+    assert np.array_equal(np.load(tmp_path / "heat.npy"), wanted.numpy())
+    assert main([*at, "--unit", "relu1:7", "--top", "4", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["layer"], told["units"][0]) == ("relu1", [7])
+    assert len(told["ranking"]["gradient"][0][0]) == 4
+    assert main([*at, "--unit", "relu1", "--baseline", str(tmp_path / "x.npy"), "--json"]) == 0
+    assert not np.any(json.loads(capsys.readouterr().out)["attributions"]["integrated_gradients"])
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["--unit", "nowhere:3"], "--unit: expected NAME"), (["--unit", "relu1:x"], "--unit: expected NAME"),
+    (["--class", "12"], "units: expected positions from 0 to 9"), (["--baseline", "b.txt"], "--baseline: expected"),
+    (["--method", "grad_cam"], "grad_cam: expected feature maps"),
+])  # fmt: skip
+def test_the_command_says_in_one_line_what_is_wrong(
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "x.npy", zoo.digits_data("test").inputs[0].numpy())
+    assert main(["sensitivity", "--at", str(tmp_path / "x.npy"), "-q", *words]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_the_section_of_the_report_says_what_the_api_says() -> None:
+    net, data = zoo.digits(), zoo.digits_data("test").first(60)
+    section = sensitivities(examine(net, data))
+    for row in section.data["examples"]:
+        x = data.inputs[row["index"]].double()
+        found = sensitivity(net, x, units=[row["output"]])
+        assert row["value"] == pytest.approx(found.values.item())
+        assert row["features"] == found.ranking("integrated_gradients").features.flatten().tolist()
+        assert abs(row["missing"]) < CLOSE
+    smooth = load(nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 1)).eval())
+    words = sensitivities(examine(smooth, type(data)(torch.randn(5, 4), None, "five"))).paragraphs
+    assert "quadrature" in words[1]
 
 
 @needs_data

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import time
 from dataclasses import dataclass
-from typing import Any, Literal, final
+from typing import TYPE_CHECKING, Any, Literal, final
 
 import numpy as np
 import torch
@@ -34,6 +35,9 @@ from .pattern import Patterns
 from .polytope import DOMAIN, Polytope
 from .region import Region, region, region_on
 from .subdivision import iter_cells
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 SearchName = Literal["region", "climb", "ascent", "exact"]
 Proof = Literal["global", "local", "region", "unbounded", "none"]
@@ -102,6 +106,11 @@ class Activation(Result):
             what = "starts ended at" if self.search == "ascent" else "regions passed, from"
             lines.append(f"  {len(self.values)} {what} {min(self.values):.6g} to {max(self.values):.6g}")
         return "\n".join(lines)
+
+    def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
+        """Draw the input that was found, as a picture or as bars."""
+        axes: Axes = importlib.import_module("polylens.plotting_sensitivity").draw(self, ax, **options)
+        return axes
 
     def to_dict(self) -> dict[str, Any]:
         return {

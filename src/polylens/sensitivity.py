@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, final
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, final
 
 import numpy as np
 import torch
@@ -22,6 +23,9 @@ from .germ import towards
 from .linearise import Side, _target, _units
 from .local import MAX_BYTES, at_points
 from .network import Network
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Method = Literal["gradient", "gradient_times_input", "integrated_gradients", "guided_backprop", "grad_cam"]
 
@@ -177,6 +181,11 @@ class Sensitivity(Result):
             how = exact if self.network.is_piecewise_linear else f"off by at most {float(self.error.max()):.2g} by estimate"
             lines.append(f"  integrated gradients, {how}, miss the change from the baseline by up to {gap:.2g}")
         return lines
+
+    def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
+        """Draw one method's values over one input; `polylens.plotting_sensitivity` has the options, and a figure of all."""
+        axes: Axes = importlib.import_module("polylens.plotting_sensitivity").draw(self, ax, **options)
+        return axes
 
     def to_dict(self) -> dict[str, Any]:
         summed = [m for m in ("gradient_times_input", "integrated_gradients") if m in self.attributions]

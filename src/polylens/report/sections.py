@@ -11,6 +11,7 @@ from .overview import overview
 from .performance import performance
 from .regions import regions
 from .section import Section
+from .sensitivities import sensitivities
 from .singular import singular_values
 from .slices import slices
 from .subject import Subject
@@ -20,6 +21,7 @@ SECTIONS: tuple[Callable[[Subject], Section], ...] = (
     performance,
     frequencies,
     classifiers,
+    sensitivities,
     singular_values,
     regions,
     slices,
