@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 Array = np.ndarray[Any, Any]
+_ROWS = 1024  # of a product, squared at once
 Blocks = Callable[[], Iterable[Array]]  # the codes of all inputs, a few rows at a time, float32, as often as they are needed
 
 
@@ -45,10 +46,19 @@ def total(blocks: Blocks, columns: int) -> Array:
 
 
 def squares(product: Array, codes: Codes) -> Array:
-    """Return the sums, layer by layer, over w_j w_k G_jk^2: (layers, layers), int64, which decides every comparison exactly."""
-    whole = product.astype(np.int64)
-    weighted = whole * whole * codes.weight.astype(np.int64)[:, None] * codes.weight.astype(np.int64)
-    return codes.by_layer(np.ascontiguousarray(codes.by_layer(weighted).T)).T
+    """Return the sums, layer by layer, over w_j w_k G_jk^2: (layers, layers), whole numbers, which decide comparisons exactly.
+
+    int64 while inputs times units stay below 2^31, which the square of cannot overflow; float64 beyond, and rounded then.
+    """
+    exact = float(product.max(initial=0.0)) * float(codes.weight.sum()) < 2**31
+    kind: type[np.int64] | type[np.float64] = np.int64 if exact else np.float64
+    weight, layers = codes.weight.astype(kind), len(codes.constant)
+    out = np.zeros((layers, layers), kind)
+    for start in range(0, len(product), _ROWS):
+        rows = slice(start, start + _ROWS)
+        part = product[rows].astype(kind)
+        np.add.at(out, codes.layer[rows], codes.by_layer(part * part * weight) * weight[rows, None])
+    return out
 
 
 def moments(count: int, sums: Array, product: Array, codes: Codes) -> tuple[Array, Array]:

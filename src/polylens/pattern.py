@@ -318,6 +318,32 @@ class Patterns(Result):
             counts.append(total)
         return Frequencies(self.layers, tuple(counts), len(self))
 
+    def words(self) -> Words:
+        """Return the patterns as 64-bit words (batch, bytes / 8), what the compiled kernels read; shared where they can be."""
+        return np.ascontiguousarray(self.packed.numpy()).view(np.uint64)
+
+    def segments(self) -> npt.NDArray[np.int64]:
+        """Return where each layer lies among the words: (layers, 4) of first word, words in a plane, planes, 1 for windows."""
+        sizes = np.array([[a.plane_bytes // 8, a.planes, int(a.is_max)] for a in self.layers], np.int64).reshape(-1, 3)
+        ends = np.cumsum(sizes[:, 0] * sizes[:, 1])
+        return np.column_stack([ends - sizes[:, 0] * sizes[:, 1], sizes])
+
+    def codes(self) -> _moments.Codes:
+        """Return what the columns of `code_blocks` stand for: twice a distance is a constant less a product of codes."""
+        pairs = [(a.num_units, 1) if a.num_pieces <= 2 else (a.num_units * a.num_pieces, 2) for a in self.layers]
+        sizes = [columns for columns, _ in pairs]
+        weight = np.repeat([float(w) for _, w in pairs], sizes)
+        constant = np.array([float(a.num_units * w) for a, (_, w) in zip(self.layers, pairs, strict=True)])
+        return _moments.Codes(weight, np.repeat(np.arange(len(pairs)), sizes), constant)
+
+    def code_blocks(self) -> Iterator[npt.NDArray[np.float32]]:
+        """Yield the patterns as float32 codes, some rows at a time: a sign a unit, or an indicator for each of its pieces."""
+        width = sum(a.num_units * (1 if a.num_pieces <= 2 else a.num_pieces) for a in self.layers)
+        rows = max(1, _BLOCK // max(1, 8 * width))
+        for start in range(0, len(self), rows):
+            part = self[start : start + rows]
+            yield np.concatenate([part._coded(i) for i in range(len(self.layers))] or [np.zeros((len(part), 0), np.float32)], 1)
+
     def summary(self) -> str:
         lines = [f"{len(self)} patterns of {self._size()}, {len(self.unique().patterns)} of them distinct"]
         lines += [f"  {layer.name}: {layer.kind}, shape {layer.shape}" for layer in self.layers]
@@ -339,37 +365,11 @@ class Patterns(Result):
         if self.layers != other.layers:
             raise InputError(f"patterns to compare: expected the same layers; got {self!r} and {other!r}")
 
-    def words(self) -> Words:
-        """Return the patterns as 64-bit words (batch, bytes / 8), what the compiled kernels read; shared where they can be."""
-        return np.ascontiguousarray(self.packed.numpy()).view(np.uint64)
-
-    def codes(self) -> _moments.Codes:
-        """Return what the columns of `code_blocks` stand for: twice a distance is a constant less a product of codes."""
-        pairs = [(a.num_units, 1) if a.num_pieces <= 2 else (a.num_units * a.num_pieces, 2) for a in self.layers]
-        sizes = [columns for columns, _ in pairs]
-        weight = np.repeat([float(w) for _, w in pairs], sizes)
-        constant = np.array([float(a.num_units * w) for a, (_, w) in zip(self.layers, pairs, strict=True)])
-        return _moments.Codes(weight, np.repeat(np.arange(len(pairs)), sizes), constant)
-
-    def code_blocks(self) -> Iterator[npt.NDArray[np.float32]]:
-        """Yield the patterns as float32 codes, some rows at a time: a sign a unit, or an indicator for each of its pieces."""
-        width = sum(a.num_units * (1 if a.num_pieces <= 2 else a.num_pieces) for a in self.layers)
-        rows = max(1, _BLOCK // max(1, 8 * width))
-        for start in range(0, len(self), rows):
-            part = self[start : start + rows]
-            yield np.concatenate([part._coded(i) for i in range(len(self.layers))] or [np.zeros((len(part), 0), np.float32)], 1)
-
     def _coded(self, i: int) -> npt.NDArray[np.float32]:
         pieces = self.pieces(i).flatten(1)
         if self.layers[i].num_pieces <= 2:
             return (pieces.float() * 2 - 1).numpy()
         return torch.nn.functional.one_hot(pieces, self.layers[i].num_pieces).flatten(1).float().numpy()
-
-    def segments(self) -> npt.NDArray[np.int64]:
-        """Return where each layer lies among the words: (layers, 4) of first word, words in a plane, planes, 1 for windows."""
-        sizes = np.array([[a.plane_bytes // 8, a.planes, int(a.is_max)] for a in self.layers], np.int64).reshape(-1, 3)
-        ends = np.cumsum(sizes[:, 0] * sizes[:, 1])
-        return np.column_stack([ends - sizes[:, 0] * sizes[:, 1], sizes])
 
 
 def _position(layers: Sequence[UnitLayer], name: str | int) -> int:
