@@ -106,6 +106,7 @@ def tiny(draw: st.DrawFn) -> Layer:
 @settings(max_examples=60)
 @given(tiny(), st.sampled_from(["relu", "abs"]), st.booleans())
 @example(([[1.0]], [0.0]), "abs", True)
+@example(([[0.25, 0.0], [0.25, 0.25], [0.0, 0.25]], [0.0, 0.0, -0.25]), "abs", True)  # rows vanish together outside alone
 def test_two_inputs_share_an_output_iff_the_definition_finds_them(drawn: Layer, gate: Any, bounded: bool) -> None:
     weight, bias = drawn
     n = len(weight[0])

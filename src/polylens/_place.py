@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from . import _near_origin
 from ._lp import LinearProgram, deepest
-from ._types import Tolerance
+from ._types import Status, Tolerance
 from .polytope import Polytope
 
 Array = NDArray[np.float64]
@@ -153,9 +153,10 @@ class Polyhedron(Place):
         columns = np.hstack([self.matrix @ along, speed[:, None]])
         limit = np.append(np.zeros(along.shape[1]), 1.0)
         bound = np.append(self.bound - self.matrix @ start, 1.0)
-        found = LinearProgram(torch.from_numpy(np.vstack([columns, limit])), torch.from_numpy(bound)).optimum(limit)
-        if found is None or found.point is None:
-            return Found(None)
+        program = LinearProgram(torch.from_numpy(np.vstack([columns, limit])), torch.from_numpy(bound))
+        found = program.maximise(torch.from_numpy(limit))
+        if found.point is None:
+            return Found(False if found.status is Status.INFEASIBLE else None)
         point, length = start + along @ found.point.numpy()[:-1], found.value
         if length <= TOLERANCE.relative * (1 + float(np.abs(bound).max())):
             return Found(False)
