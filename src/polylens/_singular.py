@@ -59,11 +59,12 @@ def gram_of(rows: Tensor, chosen: Tensor | None = None) -> Tensor:
     total = rows.new_zeros(len(rows), len(rows))
     if int(support.sum()) < _SPARSE * len(blocks) * int(wanted.sum()):
         for i, where in zip(blocks, support, strict=True):
-            b = rows[i:, where.nonzero().reshape(-1)]
+            b = rows[i:].index_select(1, where.nonzero().reshape(-1))
             torch.mm(b[:BLOCK], b.T, out=total[i : i + BLOCK, i:])
         return total
     for part in wanted.nonzero().reshape(-1).split(_SLICE):
-        b = rows[:, part]
+        run = bool(part[-1] - part[0] + 1 == len(part))  # without gaps nothing has to be copied
+        b = rows[:, part[0] : part[-1] + 1] if run else rows.index_select(1, part)
         for i in range(0, len(rows), 2 * BLOCK):
             total[i : i + 2 * BLOCK, i:].addmm_(b[i : i + 2 * BLOCK], b[i:].T)
     return total

@@ -22,8 +22,8 @@ def add(commands: Any) -> None:
         commands,
         "spectrum",
         "singular values of all layers at inputs",
-        "The singular values of the map from the input to every layer, in front of its gate and behind it, around inputs: rank,"
-        " condition number on the row space, how evenly directions are kept. Without MODEL: the built-in digits network. In JSON"
+        "The singular values of the map from the input to every layer, in front of its gate and behind it, around inputs, with"
+        " rank and condition number on the row space. Without MODEL: the built-in digits network. In JSON"
         " null is what is infinite or not known.",
         "polylens spectrum model.onnx --data images.npz --count 20 --plot decay.png",
         "polylens spectrum model.onnx --at x.npy --layer relu1 --plot gates.png --effect",
