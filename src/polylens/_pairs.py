@@ -93,13 +93,17 @@ def _u_centred(a: Array) -> Array:
 
 
 def transport(a: Array, b: Array) -> float:
-    """Return the area between the distribution functions of two samples of equal size: their 1-Wasserstein distance."""
-    return float(np.abs(np.sort(a) - np.sort(b)).mean())
+    """Return how far the distances that each input has to the others change in distribution: the mean over the rows of two
+    matrices (m, m) of the area between the distribution functions of their entries, the 1-Wasserstein distance.
+    """
+    a, b = (np.sort(_off_diagonal(v), 1) for v in (a, b))
+    return float(np.abs(a - b).mean())
 
 
-def above_diagonal(a: Array) -> Array:
-    """Return the entries i < j as a vector."""
-    found: Array = a[np.triu_indices(len(a), 1)]
+def _off_diagonal(a: Array) -> Array:
+    """Return the entries off the diagonal, row by row: (m, m - 1)."""
+    m = len(a)
+    found: Array = a[~np.eye(m, dtype=bool)].reshape(m, m - 1)
     return found
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ._behind import batch_of, behind_gates, chosen, rows, whole_labels
 from ._check import ArrayLike, whole
-from ._pairs import Array, above_diagonal, alignment, as_array, squared_euclidean, transport
+from ._pairs import alignment, as_array, squared_euclidean, transport
 from ._types import Result
 from .errors import InputError
 from .network import Network, chunks, has_pattern
@@ -112,8 +112,10 @@ def layer_usefulness(
     - `distance_change` = 1 - <A, B> / (|A| |B|) for the U-centred A of M_(k-1) and B of M_k: 0 where both order the inputs
       alike, about 1 where they have nothing in common. For gates of two pieces M_k are squared Euclidean distances of bits,
       and this is one less the linear kernel alignment (CKA) of the patterns, made unbiased.
-    - `pattern_change` = the area between the distribution functions of M_(k-1) / (n_(k-1)) and M_k / n_k over the pairs, from
-      0 to 1: the 1-Wasserstein distance. The input has no pattern, so the first layer has no such score.
+    - `pattern_change` = how much the distribution of patterns changes as each input sees it: the area between the
+      distribution functions of its distances to the others, M_(k-1) / n_(k-1) and M_k / n_k, a mean over the inputs of
+      1-Wasserstein distances, from 0 to 1. The input has no pattern, so the first layer has no such score. Over all pairs
+      in one, layers that matter can have equal distributions.
 
     To bypass layer k, whatever reads gate k reads gate k - 1 instead (the input for k = 1). This can be done only where
     both have one shape; elsewhere it is None. Gates are taken in order of evaluation, also where paths are parallel.
@@ -134,7 +136,8 @@ def layer_usefulness(
     of the networks without a layer. Memory: two matrices compared x compared, and their values.
 
     References: Kornblith, Norouzi, Lee, Hinton (2019), Similarity of neural network representations revisited; Szekely,
-    Rizzo (2014), Partial distance correlation (U-centring); Swiniarski, Bruna, Cho, Study on activation patterns, which
+    Rizzo (2014), Partial distance correlation (U-centring); Memoli (2011), Gromov-Wasserstein distances, on local
+    distributions of distances; Swiniarski, Bruna, Cho, Study on activation patterns, which
     asks for such scores.
 
     Example:
@@ -193,14 +196,9 @@ def _scores(net: Network, x: Any, batch_size: int | None) -> list[tuple[float | 
     for i, layer in enumerate(seen.layers):
         behind = as_array(seen.layer(i).distances())
         change = 1 - alignment(before, behind)
-        moved = None if in_front is None else transport(_relative(before, in_front), _relative(behind, layer))
+        moved = None if in_front is None else transport(before / max(1, in_front.num_units), behind / max(1, layer.num_units))
         found.append((None if math.isnan(change) else max(0.0, change), moved))
         before, in_front = behind, layer
-    return found
-
-
-def _relative(distances: Array, layer: UnitLayer) -> Array:
-    found: Array = above_diagonal(distances) / max(1, layer.num_units)
     return found
 
 
