@@ -132,9 +132,9 @@ def test_sums_over_steps_come_nearer_to_the_exact_integral_the_more_steps_they_t
     net = load(torch_module, example=x[:1])
     exact = sensitivity(net, x, units=[1], methods=["integrated_gradients"]).integrated_gradients[:, 0]
     integral = captum.IntegratedGradients(torch_module)
-    missed = [(integral.attribute(x, target=1, n_steps=n) - exact).abs().max().item() for n in (10, 100, 1000)]
+    missed = [(integral.attribute(x, target=1, n_steps=n) - exact).abs().max().item() for n in (10, 60, 360)]
     assert missed[0] > missed[1] > missed[2]
-    assert missed[2] < 1e-3 * exact.abs().max()
+    assert missed[2] < 3e-3 * exact.abs().max()
 
 
 def test_an_input_that_is_its_own_baseline_has_attributions_of_zero() -> None:
@@ -374,7 +374,8 @@ def test_the_section_of_the_report_says_what_the_api_says() -> None:
 
 @needs_data
 @pytest.mark.parametrize(("name", "least"), [
-    ("mnist-net_256x2", 100), ("cifar_base_kw", 150), ("resnet_2b", 500),
+    ("mnist-net_256x2", 100), ("cifar_base_kw", 150),
+    pytest.param("resnet_2b", 500, marks=pytest.mark.slow),
     pytest.param("Convnet_maxpool", 1000, marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_integrated_gradients_of_public_networks_are_complete(name: str, least: int) -> None:
