@@ -111,10 +111,10 @@ def by_cells(asked: Reduced, cells: Domain, limit: int) -> Verdict:
     before = set[bytes]()
     for part in iter_cells(net, cells):
         count += len(part)
-        patterns, first = np.unique(part.patterns.pieces(0).numpy(), axis=0, return_index=True)
+        patterns = part.patterns.pieces(0).numpy()
         values = _spanning.least_values(asked.parts, patterns)
         failing = np.flatnonzero(values <= TOLERANCE.relative)
-        for k, inner in zip(failing, part.centres()[first[failing]] if len(failing) else (), strict=True):
+        for k, inner in zip(failing, part.centres()[failing] if len(failing) else (), strict=True):
             verdict = _failing(asked, patterns[k], inner, before)
             if verdict.answer is False:
                 return verdict._replace(checked=count)
