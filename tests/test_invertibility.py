@@ -7,7 +7,10 @@ import torch
 from matplotlib import pyplot
 
 from polylens import Polytope, dense, invertibility, layer_preimage, load, zoo
+from polylens._large_layer import LargeLayer, large_layer
+from polylens._types import Tolerance
 from polylens.errors import InputError, UnsupportedError
+from polylens.layer_map import layer_map
 from polylens.layer_preimage import KINDS
 
 
@@ -91,3 +94,56 @@ def test_results_are_plain() -> None:
     plain = invertibility(net, torch.tensor([[2.0], [-1.0]])).to_dict()
     assert plain["layers"][0]["kind"] == ["singleton", "singleton"]
     assert plain["skipped"] == {}
+
+
+def test_max_pooling_is_asked_with_the_relu_in_front_of_it() -> None:
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.MaxPool2d(2), torch.nn.Flatten(), torch.nn.Linear(16, 2)
+    ).eval()
+    x = torch.rand(4, 1, 4, 4)
+    net = load(module, x)
+    found = invertibility(net, x)
+    assert [(layer.inputs, layer.outputs) for layer in found.layers] == [(16, 64), (16, 16), (16, 2)]
+    assert found[1].gate == "relu, max-pooling"
+    with torch.no_grad():
+        assert torch.equal(found[1].positive, (module[:4](x) > 0).sum(1))
+
+
+def test_layers_that_join_two_values_are_skipped_with_the_reason() -> None:
+    class Residual(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = torch.nn.Linear(3, 3), torch.nn.Linear(3, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            inner = torch.relu(self.first(x))
+            return torch.relu(inner + self.second(torch.relu(inner - 1)))
+
+    x = torch.rand(2, 3)
+    found = invertibility(load(Residual().eval(), x), x)
+    assert len(found.layers) == 2
+    assert all("joins" in why for why in found.skipped.values())
+    assert len(found.skipped) == 1
+
+
+def test_layers_by_their_nonzero_entries_agree_with_their_matrices() -> None:
+    torch.manual_seed(0)
+    for channels in (1, 2, 8):
+        module = torch.nn.Sequential(torch.nn.Conv2d(2, channels, 3, padding=1), torch.nn.ReLU()).eval()
+        x = torch.randn(8, 2, 4, 4)
+        net = load(module, x)
+        for orthant in (False, True):
+            points = x.abs().double() if orthant else x.double()
+            affine = layer_map(net, net.value_of(net.gates[0].name) - 1)
+            large = large_layer(affine, "relu", orthant)
+            assert isinstance(large, LargeLayer)
+            for value in points.flatten(1):
+                plain = layer_preimage(affine.matrix(), affine.offset, value, reachable="orthant" if orthant else None)
+                found = large.kind(value.numpy(), Tolerance())
+                assert found.kind == plain.kind
+                if found.ray is not None:
+                    assert bool(
+                        (plain.equalities[0] @ torch.from_numpy(found.ray)).abs().max() < 1e-11 if plain.positive else True
+                    )
+                    assert bool((plain.inequalities.matrix @ torch.from_numpy(found.ray)).max() < 1e-11)

@@ -316,3 +316,73 @@ def test_results_speak_and_are_plain() -> None:
     assert "finite preimage (bounded)" in found.summary()
     assert found.to_dict()["word"] == "finite"
     assert list(itertools.chain(found.to_dict()["equal"], found.to_dict()["less"])) == [0, 1, 2, 3]
+
+
+# -- max-pooling
+
+
+def union_truth(weight: Rows, bias: list[float], x: list[float], windows: list[list[int]], relu: bool) -> str:
+    """Answer from the vertices of every piece of the union, in rationals."""
+    a, (b, point) = exact(weight), exact([bias, x])
+    z = [dot(row, point) + c for row, c in zip(a, b, strict=True)]
+    tops = [max([z[j] for j in w] + ([Fraction(0)] if relu else [])) for w in windows]
+    n, corners = len(point), list[list[Fraction]]()
+    unit = [[Fraction(int(i == j)) for j in range(n)] for i in range(n)]
+    sides = [[s * v for v in row] for row in unit for s in (1, -1)]
+    for winners in itertools.product(*[[None] if relu and t == 0 else w for w, t in zip(windows, tops, strict=True)]):
+        rows = [a[j] for w in windows for j in w] + [[-v for v in a[j]] for j in winners if j is not None]
+        slack = [t - b[j] for w, t in zip(windows, tops, strict=True) for j in w]
+        slack += [b[j] - t for j, t in zip(winners, tops, strict=True) if j is not None]
+        found = polytope_vertices(rows + sides, slack + [Fraction(1000)] * (2 * n))
+        corners += found
+        if found and any(any(v) for v in polytope_vertices(rows + sides, [Fraction(0)] * len(rows) + [Fraction(1)] * (2 * n))):
+            return "unbounded"
+    return "singleton" if all(v == corners[0] for v in corners) else "bounded"
+
+
+@settings(max_examples=60)
+@given(st.data(), st.booleans())
+def test_kinds_under_max_pooling_are_those_of_all_pieces_in_rationals(data: st.DataObject, relu: bool) -> None:
+    inputs = data.draw(st.integers(1, 2))
+    weight, bias = data.draw(layer(inputs, data.draw(st.sampled_from([2, 4, 6]))))
+    x = data.draw(points(inputs))
+    windows = [[j, j + 1] for j in range(0, len(weight), 2)]
+    gate = "relu" if relu else "identity"
+    found = layer_preimage(tensor(weight), tensor(bias), tensor(x), gate=gate, windows=windows)  # type: ignore[arg-type]
+    assert found.kind == union_truth(weight, bias, x, windows, relu)
+    if found.pair is not None:  # both have the output of x
+        pooled = [pool(found, z, windows, relu) for z in (found.point, *found.pair)]
+        for y in pooled[1:]:
+            assert torch.allclose(y, pooled[0], atol=1e-7 * (1 + float(found.pair.abs().max())))  # the solver's accuracy
+
+
+def pool(found: LayerPreimage, x: Tensor, windows: list[list[int]], relu: bool) -> Tensor:
+    z = found.weight @ x + found.bias
+    return torch.stack([(z.clamp(min=0) if relu else z)[w].max() for w in windows])
+
+
+def test_two_maxima_can_pin_a_point_down_or_leave_two_rays() -> None:
+    # max(x, -x) = 1 leaves x = 1 and x = -1; max(x, 0 x) = 0 leaves the half-line x <= 0
+    two = layer_preimage(tensor([[1], [-1]]), None, tensor([1.0]), gate="identity", windows=[[0, 1]])
+    assert two.kind == "bounded"
+    assert 2 <= two.diameter < 2.2  # a bound, of a simplex around it
+    assert two.pair is not None
+    assert sorted(two.pair.flatten().tolist()) == pytest.approx([-1, 1])
+    half = layer_preimage(tensor([[1], [0]]), None, tensor([-1.0]), gate="identity", windows=[[0, 1]])
+    assert half.kind == "unbounded"
+    # max(x, x - 5) = 1 is attained by x = 1 alone, as max(-x, ...) = -1 says as well
+    one = layer_preimage(tensor([[1], [1], [-1], [-1]]), tensor([0, -5, 0, -5]), tensor([1.0]), windows=[[0, 1], [2, 3]])
+    assert one.kind == "singleton"
+
+
+def test_many_windows_are_settled_without_their_choices() -> None:
+    gen = torch.Generator().manual_seed(0)
+    a, x = torch.randn(400, 5, generator=gen, dtype=torch.float64), torch.randn(5, generator=gen, dtype=torch.float64)
+    windows = torch.arange(400).reshape(100, 4)
+    found = layer_preimage(a, torch.ones(400, dtype=torch.float64), x, windows=windows)
+    assert found.kind == "singleton"  # 4^100 choices; the relaxed set is a point already
+    check(found)
+    with pytest.raises(InputError, match="windows"):
+        layer_preimage(a, None, y=x, windows=windows)
+    with pytest.raises(InputError, match="below 400"):
+        layer_preimage(a, None, x, windows=windows + 1)

@@ -68,8 +68,6 @@ def _near(p: Polytope, x: Tensor) -> Tensor:
 
 
 def _pre_activation(layer: Layer, y: Tensor, slope: float) -> Tensor:
-    if layer.windows is not None:
-        raise InputError("layer_preimage: expected an input x for windows, whose outputs leave the winners open; got y")
     if layer.gate == "abs":
         raise InputError("layer_preimage: expected an input x for the gate 'abs', whose outputs leave the signs open; got y")
     if layer.gate == "identity":

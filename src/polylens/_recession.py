@@ -135,13 +135,18 @@ def flat(rows: Array) -> Flat:
 def size(system: System, kernel: Flat, tolerance: Tolerance, start: Array | None = None) -> Size:
     """Return how large the set is; `start` (rows,) are multipliers of E and G that are nearly a proof on the orthant.
 
-    Algorithm: rank first. Rows of the inequalities on a basis of the kernel, and `alternative`; with the orthant, where it
-    is the smaller side, `gordan` on the columns of [E 0; G I]. A set that is bounded is a single point iff its tight rows
-    alone make it so. O(rows d^2) for the kernel's dimension d, or O(n m^2) for m rows.
+    Algorithm: rank first; no more rows than dimensions leave a ray. Rows of the inequalities on a basis of the kernel, and
+    `alternative`; with the orthant, where it is the smaller side, `gordan` on the columns of [E 0; G I]. A set that is
+    bounded is a single point iff its tight rows alone make it so. O(rows d^2) for the kernel's dimension d, or O(n m^2) for
+    m rows.
     """
     n = system.equal.shape[1]
     if kernel.dimension == 0:
         return Size("singleton", 0, None, None, None, 0.0, None)
+    few = not system.orthant and len(system.equal) + len(system.less) <= n
+    found = _by_counting(system, kernel, tolerance) if few else None
+    if found is not None:
+        return found
     small = system.orthant and len(system.equal) + len(system.less) < kernel.dimension
     found = _by_columns(system, start, tolerance) if small else None
     found = found or _by_rows(system, kernel, tolerance)
@@ -154,6 +159,14 @@ def size(system: System, kernel: Flat, tolerance: Tolerance, start: Array | None
             kind="singleton" if dimension == 0 else "undecided", diameter=0.0 if dimension == 0 else found.diameter
         )
     return found
+
+
+def _by_counting(system: System, kernel: Flat, tolerance: Tolerance) -> Size | None:
+    """Return the ray on which independent rows are 0 (equalities) and -1 (inequalities), None where they are dependent."""
+    way = _strictly(system, np.ones(len(system.slack), dtype=bool)) if len(system.less) else None
+    if way is None or not _leads_out(system, ray := way / np.linalg.norm(way), tolerance):
+        return None
+    return Size("unbounded", kernel.dimension, None, None, ray, math.inf, ray)
 
 
 def _by_rows(system: System, kernel: Flat, tolerance: Tolerance) -> Size:

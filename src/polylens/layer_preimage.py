@@ -178,6 +178,8 @@ def layer_preimage(
     if (x is None) == (y is None):
         raise InputError("layer_preimage: expected an input x or an output y; got both or neither")
     if y is not None:
+        if windows is not None:
+            raise InputError("layer_preimage: expected an input x for windows, whose outputs leave the winners open; got y")
         point, split = some_input(layer, checked(y, "y", ((2 if gate == "crelu" else 1) * layer.m,)), slope, tolerance)
     else:
         point = checked(x, "x", (layer.n,))
