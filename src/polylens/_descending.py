@@ -36,13 +36,14 @@ class Descent:
     low: Tensor
     high: Tensor
     rate: Tensor  # (n,), the longest step
+    leaky: bool = True  # whether gates leak at first
 
     def run(self, x: Tensor, steps: int) -> Iterator[Tensor]:
         """Yield the points after each step.
 
         References: Kingma, Ba, Adam: a method for stochastic optimization (2015).
         """
-        leaks = _leaky_gates(self.net, self.wanted.value)
+        leaks = _leaky_gates(self.net, self.wanted.value) if self.leaky else frozenset()
         mean, square = torch.zeros_like(x), torch.zeros_like(x)
         size = self.scale(x)
         for k in range(steps):

@@ -95,7 +95,7 @@ class Search:
             rows = torch.nonzero(~(left <= self.plan.allowed)).reshape(-1) if attempt else torch.arange(count)
             if not len(rows):
                 break
-            for x in self._attempt(attempt, rows, impossible):
+            for x in self._attempt(attempt, rows, best[rows], impossible):
                 shown = best.clone()
                 shown[rows] = x
                 seen.append(self._seen(shown))
@@ -121,10 +121,13 @@ class Search:
             low, high
         )
 
-    def _attempt(self, attempt: int, rows: Tensor, impossible: Tensor) -> Iterator[Tensor]:
+    def _attempt(self, attempt: int, rows: Tensor, best: Tensor, impossible: Tensor) -> Iterator[Tensor]:
         """Yield the points of some rows: after every step of descent, then after every round of the finish."""
-        x = self._start(attempt, rows)
+        x = best if attempt % 2 else self._start(attempt, rows)
         descent = replace(self.descent, wanted=self._want.part(rows))
+        if attempt:  # the prior, or the leaks, may be what held the first attempt back; from where it stuck, shorter steps
+            rate = self.descent.rate / 8 if attempt % 2 else self.descent.rate
+            descent = replace(descent, prior=None, rate=rate, leaky=not attempt % 2)
         for step in descent.run(x, self.plan.steps):
             x = step
             yield x

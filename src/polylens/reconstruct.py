@@ -142,7 +142,7 @@ def reconstruct(
     at: Side = "post",
     box: Box | Sides | None = None,
     prior: PriorName = "norm",
-    weight: float = 1.0,
+    weight: float = 0.1,
     image: tuple[int, int] | None = None,
     truth: ArrayLike | None = None,
     start: ArrayLike | None = None,
@@ -175,7 +175,8 @@ def reconstruct(
         steps: of descent; none when None and a first layer is asked with "norm" or "none", for which the finish needs
             none; 200 else.
         rounds: at most, of the finish.
-        restarts: further attempts for samples that are not exact, where several gates are in front.
+        restarts: further attempts for samples that are not exact, from random points without the prior, where several
+            gates are in front.
         uniqueness: whether to ask if points are alone.
         seed: of random starts and directions.
         allowed: the residual, in parts of the features' length, up to which a point is exact.
