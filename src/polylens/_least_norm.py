@@ -24,7 +24,7 @@ from ._rounding import evaluated, magnitudes
 from ._types import Tolerance
 from ._undo_affine import Affine
 from .compose import compose
-from .domain import Box
+from .domain import Box, WholeSpace
 from .errors import GeometryError
 from .geometry import dimension
 from .germ import fixed_at, pattern_of, towards
@@ -37,11 +37,13 @@ from .region import Region, region_on
 from .steps import flat
 
 _EXACT = Tolerance(256.0)
+_DRAWN = 64  # points for every start
 _STEPS = 300  # rounds of a search for any solution
 _SHORTER = 1 - 1e-9  # a point is moved on to where it is shorter by more than rounding
 _FEW = 3  # dimensions in which all regions are looked at for the proof that no input is shorter
 _UNITS = 128
 _SECONDS = 5.0
+_BYTES = 1 << 32  # of the columns of all starts: networks that need more are not searched
 
 
 @final
@@ -93,12 +95,15 @@ class Coordinates:
 
 
 def least_norm(net: Network, chain: tuple[Link, ...], target: Tensor, starts: int, seed: int, limit: int) -> Found | None:
-    """Return an input of least norm among those near by with f(x) = target (outputs,), or None where no input was found.
+    """Return an input of least norm among those near by with f(x) = target (outputs,), or None where no input was
+    found, and for networks too large to be searched.
 
     Algorithm: searches for any solution from `starts` points; then, from the shortest on, the convex program of the
     region, and those of the regions behind the walls that keep the norm up, as long as one of them is shorter.
     """
     at = Coordinates.of(net, chain)
+    if math.prod(at.net.input_shape) * at.net.sample_bytes * starts > _BYTES:
+        return None
     generator = torch.Generator().manual_seed(seed)
     points = _solutions(at.net, target, starts, generator)
     if not len(points):
@@ -117,12 +122,22 @@ def least_norm(net: Network, chain: tuple[Link, ...], target: Tensor, starts: in
     return Found(x, best.pattern, best.least.gap, best.least.proven, total, everywhere, len(descent.seen))
 
 
+def is_nowhere(net: Network, chain: tuple[Link, ...], target: Tensor) -> bool:
+    """Say whether it is proven that no input has the output; in few dimensions only, where all regions are looked at."""
+    if not net.is_piecewise_linear:
+        return False
+    at = Coordinates.of(net, chain).net
+    n = math.prod(at.input_shape)
+    if n > _FEW or at.num_units > _UNITS:
+        return False
+    found = preimage(at, target.reshape(at.output_shape), WholeSpace(n), time_limit=_SECONDS)
+    return found.is_empty is True
+
+
 def _solutions(net: Network, target: Tensor, starts: int, generator: torch.Generator) -> Tensor:
-    """Return points (k, inputs) with f = target, from random starts of several sizes and one at rest."""
+    """Return points (k, inputs) with f = target, from the best of random points."""
     n = math.prod(net.input_shape)
-    u = torch.randn(starts, n, generator=generator, dtype=torch.float64)
-    u = u * 2.0 ** torch.linspace(-3, 3, starts, dtype=torch.float64)[:, None] * _scale(net, target)
-    u[0] = 0
+    u = _starts(net, target, starts, generator)
     room = room_of(None, n)
     with torch.no_grad():
         size = float(flat(evaluated(net, u.reshape(-1, *net.input_shape))[1], 1).amax(1).median())
@@ -133,6 +148,18 @@ def _solutions(net: Network, target: Tensor, starts: int, generator: torch.Gener
         return state.u[state.status == _descent.EXACT]
     rest = _marquardt.marquardt(net, target, room, u, _STEPS, allowed)
     return rest.u[rest.status == _marquardt.EXACT]
+
+
+def _starts(net: Network, target: Tensor, starts: int, generator: torch.Generator) -> Tensor:
+    """Return the points nearest to a solution by their outputs, of many that are drawn, of sizes from small to large."""
+    drawn = _DRAWN * starts
+    u = torch.randn(drawn, math.prod(net.input_shape), generator=generator, dtype=torch.float64)
+    u = u * 2.0 ** torch.linspace(-8, 4, drawn, dtype=torch.float64)[:, None] * _scale(net, target)
+    u[0] = 0
+    with torch.no_grad():
+        parts = u.reshape(drawn, *net.input_shape).split(max(1, _BYTES // 16 // net.sample_bytes))
+        missed = torch.cat([torch.linalg.vector_norm(flat(net.forward(part), 1) - target, dim=1) for part in parts])
+    return u[missed.argsort()[:starts]]
 
 
 def _scale(net: Network, target: Tensor) -> float:

@@ -146,8 +146,12 @@ class Walk:
         self._at_the_input()
 
     def error(self) -> Tensor:
-        """Return the predicted length of the error of the present value, (batch,)."""
-        return self.state.errors.square().sum(2).mean(1).sqrt()
+        """Return the predicted length of the error of the present value, (batch,): the geometric mean of the probes.
+
+        Where one direction dominates, the error is as large as one normal number; no other mean is as near to it in ratio.
+        """
+        lengths = torch.linalg.vector_norm(self.state.errors, dim=2)
+        return torch.where((lengths > 0).all(1), lengths.log().mean(1).exp(), 0.0)
 
     def _at_the_input(self) -> None:
         """Note what is known of inputs that a gate or a scale in front has forgotten in part."""
@@ -279,6 +283,10 @@ class Walk:
         self._amplification = torch.full_like(self._missed, 1 / own.least)
         self._partial(own, link, new, at_input)
         bad = (self._missed > self._allowed) & self.live
+        if not own.is_dense:
+            words = "conjugate gradients come to no solution: there is none, or the layer is too ill-conditioned for them"
+            self._stop(bad, Obstacle(link.name, "size", words))
+        bad = bad & self.live
         words = "its output lies outside of what its matrix reaches: the equations contradict one another"
         for i in torch.nonzero(bad).reshape(-1).tolist():
             self.obstacle[i] = Obstacle(link.name, "rows", words)
@@ -295,7 +303,7 @@ class Walk:
     def _solved(self, own: Affine, b: Tensor, errors: Tensor) -> tuple[Tensor, Tensor]:
         """Return solutions and their errors, those of rounding added."""
         x = own.solve(b)
-        carried = own.solve((errors + self._rounding(own, x)).flatten(0, 1))
+        carried = own.solve((errors + self._rounding(own, x)).flatten(0, 1), rough=True)
         return x, carried.reshape(len(x), PROBES, -1)
 
     def _wide(self, own: Affine, link: Link, who: Tensor, at_input: bool) -> None:

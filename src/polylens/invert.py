@@ -15,7 +15,7 @@ from torch import Tensor
 from . import _undo
 from ._check import ArrayLike, array, as_tensor, finite, floating, is_batch, whole
 from ._least_distance import least
-from ._least_norm import Found, fibre_dimension, least_norm
+from ._least_norm import Found, fibre_dimension, is_nowhere, least_norm
 from ._links import Link, links, section
 from ._types import Result
 from ._undo_affine import EPS, Affine
@@ -179,9 +179,10 @@ class Inversion(Result):
         stopped = list(dict.fromkeys(o for o in self.obstacles if o is not None))
         lines += [f"  {o.layer}: {o.words}" for o in stopped[:4]]
         lines += [f"  {_rest_line(rest)}" for rest in self.rests if rest is not None][:4]
-        if any(kind == "partial" for kind in self.kinds):
+        if self.lossy and any(kind == "partial" for kind in self.kinds):
             lines += ["  layers without an inverse:", *(f"    {name}: {words}" for name, words in self.lossy.items())]
-        lines += ["  layer, error grown by at most, error in front of it:"] if self.steps else []
+        came = any(bool(torch.isfinite(step.amplification).any()) for step in self.steps)
+        lines += ["  layer, error grown by at most, error in front of it:"] if came else []
         wide = max((len(step.layer) for step in self.steps), default=0)
         for step in self.steps:
             if bool(torch.isfinite(step.amplification).any()):
@@ -239,7 +240,7 @@ def invert(
 
     Algorithm: singular values of every affine map up to some thousand entries, conjugate gradients for larger ones, whose
     rank stays undecided; closed forms for elementwise steps; Banach's fixed point for residual blocks. The predicted error
-    is the root mean square of 16 probes, into which the rounding of every step is drawn, carried back by the derivatives of
+    is the geometric mean of 16 probes, into which the rounding of every step is drawn, carried back by the derivatives of
     the inverses. Where the walk ends: Newton-like searches for any solution, then convex programs of least norm from region
     to region, across the walls whose multipliers are positive.
 
@@ -249,8 +250,8 @@ def invert(
     Example:
         >>> import torch
         >>> from polylens import dense, invert
-        >>> net = dense([([[2.0, 0.0], [0.0, 0.5]], [0.0, 1.0])], gate="tanh")
-        >>> back = invert(net, torch.tanh(torch.tensor([2.0, 2.0], dtype=torch.float64)))
+        >>> net = dense([([[2.0, 0.0], [0.0, 0.5]], [0.0, 1.0]), ([[1.0, 0.0], [0.0, 1.0]], None)], gate="tanh").double()
+        >>> back = invert(net, net(torch.tensor([1.0, 2.0])))
         >>> back.kind, back.x.round(decimals=9).tolist()
         ('unique', [1.0, 2.0])
         >>> invert(net, torch.tensor([0.0, 1.5])).obstacle.reason  # tanh stays below 1
@@ -326,7 +327,8 @@ def _outcome(
     front = section(net, 0, chain[j - 1].value)
     found = least_norm(front, chain[:j], walk.targets[i], starts, seed, limit) if starts else None
     if found is None:
-        return ("none" if _out_of_reach(chain, walk, i) else "undecided"), None
+        none = bool(starts) and (_out_of_reach(chain, walk, i) or is_nowhere(front, chain[:j], walk.targets[i]))
+        return ("none" if none else "undecided"), None
     return "partial", _rest(net, front, found, walk.targets[i])
 
 
@@ -402,8 +404,9 @@ def _loss(link: Link) -> str | None:
 
 def _rest_line(rest: Rest) -> str:
     where = "no input is shorter" if rest.is_global else f"the shortest of its region, of {rest.regions} that were looked at"
+    kind = "a polyhedron" if rest._rows is not None or rest._piece is not None else "a curved set"
     many = "an undecided number of" if rest.dimension is None else f"{rest.dimension:,}"
-    return f"an input of norm {rest.norm:.6g} ({where}); with it a polyhedron of {many} dimensions"
+    return f"an input of norm {rest.norm:.6g} ({where}); with it {kind} of {many} dimension{'' if rest.dimension == 1 else 's'}"
 
 
 def _rest_dict(rest: Rest | None) -> dict[str, Any] | None:

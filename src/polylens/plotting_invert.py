@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,30 +20,31 @@ if TYPE_CHECKING:
 def _(result: Inversion, ax: Axes | None = None) -> Axes:
     """Draw the layers as they are undone, the last first: bars for the growth of errors, a line for the predicted error.
 
-    Of a batch, bars and line are medians, and thin lines go from the least to the greatest. A cross marks the layer at which
-    most outputs stopped.
+    Of a batch, bars and line are medians, and thin lines go from the least to the greatest. Layers at which outputs stopped
+    say how many did.
     """
     steps = result.steps
     grown = _columns([step.amplification for step in steps])
     errors = _columns([step.error for step in steps])
     with style():
-        ax = _axes(ax, max(4.5, 1.5 + 0.75 * len(steps)), 3.6)
+        ax = _axes(ax, max(6.0, 1.5 + 0.8 * len(steps)), 3.8)
         ax.set_yscale("log")
         places = range(len(steps))
-        ax.bar(places, [m for _, m, _ in grown], color=BLUE, width=0.55, alpha=0.85, label="errors grow by at most")
+        heights = [m - 1 for _, m, _ in grown]
+        ax.bar(places, heights, bottom=1, color=BLUE, width=0.55, alpha=0.85, label="errors grow by at most")
         ax.vlines(places, [a for a, _, _ in grown], [b for _, _, b in grown], color=INK, linewidth=1.2)
         ax.plot(places, [m for _, m, _ in errors], "o-", color=ORANGE, markersize=5, label="predicted error in front")
         ax.vlines(places, [a for a, _, _ in errors], [b for _, _, b in errors], color=ORANGE, linewidth=1.2)
         ax.axhline(1, color=GREY, linewidth=0.8)
         _mark(result, ax)
-        slanted = len(steps) > 5 or max((len(step.layer) for step in steps), default=0) > 10
-        names = [f"{step.layer}\n{step.kind}" for step in steps]
-        ax.set_xticks(places, names, rotation=35 if slanted else 0, ha="right" if slanted else "center")
+        names = [f"{textwrap.shorten(step.layer, 12, placeholder='...')}\n{step.kind}" for step in steps]
+        ax.set_xticks(places, names, fontsize=9 if len(steps) > 6 else None)
         ax.tick_params(axis="x", length=0)
         ax.grid(axis="y")
-        ax.margins(y=0.18)
-        ax.legend(loc="best")
-        ax.set(xlabel="layer, as they are undone", title=_title(result))
+        low, high = ax.get_ylim()
+        ax.set(xlim=(-0.6, len(steps) - 0.4), ylim=(min(low, 0.1), max(high, 100) * 3))
+        ax.legend(loc="upper left", bbox_to_anchor=(0, -0.22), ncols=2)
+        ax.set(xlabel="layer, in the order in which they are undone", title=_title(result))
     return ax
 
 
@@ -62,9 +64,8 @@ def _mark(result: Inversion, ax: Axes) -> None:
         count = stopped.count(step.layer)
         if count:
             words = f"stops {count:,}" if result.is_batch else "stops here"
-            ax.annotate(
-                words, (k, 1), xytext=(0, -16), textcoords="offset points", ha="center", color=ORANGE, fontweight="bold"
-            )
+            below = {"xytext": (0, -15), "textcoords": "offset points", "ha": "center"}
+            ax.annotate(words, (k, 1), color=ORANGE, fontweight="bold", **below)  # type: ignore[arg-type]
 
 
 def _title(result: Inversion) -> str:
