@@ -1,4 +1,4 @@
-"""Claim: from first-layer features the exact finish meets them to rounding, in less time than Adam takes to a millionth.
+"""Claim: the exact finish meets first-layer features to rounding and returns the input itself where it is the only one.
 
 Per network (`digits`, and `mnist` with POLYLENS_DATA): how many inputs are exact, how many of them are proven to be the only
 one in the box [0, 1], one of several, or neither, and the input error of each kind. The rival is plain Adam, as people

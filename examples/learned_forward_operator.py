@@ -24,33 +24,36 @@ def measured(x: Tensor) -> Tensor:
 
 
 def learned(x: Tensor, y: Tensor, hidden: int = 128, steps: int = 400) -> Network:
-    """Return a small ReLU network that imitates the measurement, trained by gradient descent with momentum."""
+    """Return a small ReLU network that imitates the measurement, trained by Adam (written out: torch.optim loads slowly)."""
     torch.manual_seed(0)
-    first, second = torch.nn.Linear(x.shape[1], hidden).double(), torch.nn.Linear(hidden, y.shape[1]).double()
+    first, second = torch.nn.Linear(x.shape[1], hidden), torch.nn.Linear(hidden, y.shape[1])
     weights = [*first.parameters(), *second.parameters()]
-    speeds = [torch.zeros_like(w) for w in weights]
-    for _ in range(steps):
-        miss = (second(torch.relu(first(x))) - y).square().sum(1).mean()
-        for w, speed, slope in zip(weights, speeds, torch.autograd.grad(miss, weights), strict=True):
-            w.data += speed.mul_(0.9).sub_(slope, alpha=0.01)
-    return dense([(part.weight.detach(), part.bias.detach()) for part in (first, second)])
+    means, squares = ([torch.zeros_like(w) for w in weights] for _ in range(2))
+    for step in range(1, steps + 1):
+        miss = (second(torch.relu(first(x))) - y).square().mean()
+        for w, mean, square, slope in zip(weights, means, squares, torch.autograd.grad(miss, weights), strict=True):
+            mean.lerp_(slope, 0.1)
+            square.lerp_(slope.square(), 0.001)
+            w.data -= 5e-3 * mean / (1 - 0.9**step) / ((square / (1 - 0.999**step)).sqrt() + 1e-8)
+    return dense([(part.weight.detach(), part.bias.detach()) for part in (first, second)]).double()
 
 
 train, test = zoo.digits_data("train"), zoo.digits_data("test")
 assert test.labels is not None
-net = learned(train.inputs.double(), measured(train.inputs))
+net = learned(train.inputs, measured(train.inputs).float())
 unseen = measured(test.inputs)
-print(f"unseen measurements imitated to {float((net(test.inputs) - unseen).norm() / unseen.norm()):.1%}")
+print(f"unseen measurements imitated to {float((net(test.inputs.double()) - unseen).norm() / unseen.norm()):.1%}")
 truth = torch.stack([test.inputs[int((test.labels == digit).nonzero()[1])] for digit in range(1, 8)]).double()
 y = net(truth)  # what the learned operator says of pictures that it has not seen
 
 pixels = (0.0, 1.0)
 by_adam = reconstruct(net, y, box=pixels, prior="tv", weight=1, truth=truth, steps=600, rounds=0, restarts=0)
-ours = reconstruct(net, y, box=pixels, prior="tv", weight=1, truth=truth, steps=300, restarts=6)
+ours = reconstruct(net, y, box=pixels, prior="tv", weight=1, truth=truth, steps=100)
 print(ours.summary())
 assert by_adam.errors is not None
 assert ours.errors is not None
-assert int(ours.exact.sum()) >= 5
+assert bool(ours.exact.all())
+assert float(ours.errors.max()) < 1e-9
 
 rows: list[tuple[str, list[Panel | None]]] = [
     ("truth", [Panel("", x.reshape(8, 8), False) for x in truth]),
