@@ -15,6 +15,7 @@ from .sensitivities import sensitivities
 from .singular import singular_values
 from .slices import slices
 from .subject import Subject
+from .undone import undone
 
 SECTIONS: tuple[Callable[[Subject], Section], ...] = (
     overview,
@@ -26,4 +27,5 @@ SECTIONS: tuple[Callable[[Subject], Section], ...] = (
     regions,
     slices,
     forgotten,
+    undone,
 )
