@@ -268,6 +268,13 @@ def test_a_residual_block_without_a_proof_says_so() -> None:
 # -- what is not affine, not there, or not known
 
 
+def test_a_max_pool_forgets_its_windows_and_layers_in_front_are_not_looked_at() -> None:
+    net = loaded(nn.Conv1d(1, 2, 3, padding=1), nn.Tanh(), nn.MaxPool1d(2), nn.Tanh(), shape=(1, 6))
+    back = invert(net, net(normal(2, 1, 6)), starts=0)
+    assert [o.reason for o in back.obstacles if o] == ["folded", "folded"]
+    assert bool(back.steps[-1].amplification.isnan().all())
+
+
 def test_a_relu_layer_is_undone_where_enough_of_its_units_are_on() -> None:
     net = stack([3, 14], "relu", seed=3)
     x = normal(30, 3)
@@ -499,6 +506,7 @@ def test_the_command_writes_inputs_a_picture_and_one_object(tmp_path: Path, caps
     assert (tmp_path / "p.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 @needs_data
 def test_a_trained_digits_network_gives_a_short_input_with_the_same_scores() -> None:
     net = load(Path(DATA or "") / "nets" / "mnist-net_256x2.onnx").double()

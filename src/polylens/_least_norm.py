@@ -43,7 +43,7 @@ _SHORTER = 1 - 1e-9  # a point is moved on to where it is shorter by more than r
 _FEW = 3  # dimensions in which all regions are looked at for the proof that no input is shorter
 _UNITS = 128
 _SECONDS = 5.0
-_BYTES = 1 << 32  # of the columns of all starts: networks that need more are not searched
+_BYTES = 1 << 29  # of the columns of all starts: networks that need more are not searched
 
 
 @final

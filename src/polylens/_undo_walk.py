@@ -129,14 +129,8 @@ class Walk:
             came = self.live.clone()
             self._amplification, self._missed, self._allowed = (self._nothing.clone() for _ in range(3))
             self._rank, self._worst = None, math.inf
-            {
-                "rearrangement": self._rearranged,
-                "scale": self._scaled,
-                "affine": self._affine,
-                "gate": self._elementwise,
-                "smooth": self._elementwise,
-                "block": self._block,
-            }[link.kind](link, j)
+            if bool(came.any()):
+                self._undo(link, j)
             self._noted(link, came)
             whole = self.state.known.all(1) & self.live
             for i in torch.nonzero(whole).reshape(-1).tolist():
@@ -152,6 +146,17 @@ class Walk:
         """
         lengths = torch.linalg.vector_norm(self.state.errors, dim=2)
         return torch.where((lengths > 0).all(1), lengths.log().mean(1).exp(), 0.0)
+
+    def _undo(self, link: Link, j: int) -> None:
+        undone = {
+            "rearrangement": self._rearranged,
+            "scale": self._scaled,
+            "affine": self._affine,
+            "gate": self._elementwise,
+            "smooth": self._elementwise,
+            "block": self._block,
+        }
+        undone[link.kind](link, j)
 
     def _at_the_input(self) -> None:
         """Note what is known of inputs that a gate or a scale in front has forgotten in part."""
