@@ -42,7 +42,7 @@ def all_columns(net: Network, local: Sequence[LinearAt], last: int) -> Iterator[
         del inputs
         if alone:
             alive[k] = _rotated(local[k - 1], alive[k])
-        yield k, alive[k].reshape(len(alive[k]), -1)
+        yield k, alive[k].reshape(len(alive[k]), math.prod(node.shape))
 
 
 def _order(shape: tuple[int, ...]) -> Tensor:
@@ -89,7 +89,7 @@ def _image(step: LinearAt, inputs: list[Tensor], shape: tuple[int, ...], spare: 
 
 def _rotated(step: LinearAt, columns: Tensor) -> Tensor:
     """Return the columns behind a gate in the basis of what passes it, where that is smaller."""
-    flat = columns.reshape(len(columns), -1)
+    flat = columns.reshape(len(columns), math.prod(columns.shape[1:]))
     passes = passing(step, flat.shape[1])
     if passes is None or int(passes.sum()) >= len(columns):
         return columns

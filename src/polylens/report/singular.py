@@ -1,16 +1,21 @@
-"""Section: the singular values of the local maps."""
+"""Section: the singular values of the local maps, of the output and layer by layer."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 
-from ..plotting import decay_figure
+from ..plotting import decay_figure, new_figure, style
+from ..plotting_spectrum import effect_figure
+from ..spectrum import Spectrum, spectrum
 from .section import Drawing, Section, Table, number
 from .subject import Subject
 
 _NAME, _TITLE = "singular_values", "Singular values of the local maps"
+_WORK, _MOST_WORK = 1e10, 1e11  # multiplications that all examples may take, and a single one where it alone takes more
+_MOST_ENTRIES = 1 << 27  # of a layer's matrix: 1 GB
 
 
 def singular_values(subject: Subject) -> Section:
@@ -38,9 +43,78 @@ def singular_values(subject: Subject) -> Section:
         if inputs > top
         else f"The local map has full rank {top} at some of these inputs: there it ignores no direction."
     )
+    layers = _layers(subject)
     return Section(
-        _NAME, _TITLE, (lead, meaning), _facts(rows, inputs), (_figure(subject),), (_table(rows),), {"examples": rows}
+        _NAME,
+        _TITLE,
+        (lead, meaning, _along_layers(subject, layers)),
+        _facts(rows, inputs),
+        (_figure(subject), *([] if layers is None else _layer_figures(layers))),
+        (_table(rows), *([] if layers is None else [_layer_table(layers)])),
+        {"examples": rows, "layers": None if layers is None else layers.to_dict()},
     )
+
+
+def _layers(subject: Subject) -> Spectrum | None:
+    """Return the values of all layers at as many examples as can be afforded."""
+    net, dim = subject.net, subject.maps.weight.shape[-1]
+    units = [math.prod(gate.shape) for gate in net.gates]
+    one = sum(u * dim * min(u, dim) for u in units)
+    if not units or one > _MOST_WORK or max(units) * dim > _MOST_ENTRIES:
+        return None
+    shown = [e.index for e in subject.examples][: max(1, int(_WORK / one))]
+    return spectrum(net, subject.data.inputs[shown].double())
+
+
+def _along_layers(subject: Subject, layers: Spectrum | None) -> str:
+    if not subject.net.gates:
+        return "There are no gates: every input has this one map."
+    if layers is None:
+        return "The maps to the layers in between are too large for a report; spectrum(net, x) decomposes them, given time."
+    many = f"these {len(layers)} inputs" if len(layers) > 1 else "one of these inputs"
+    return (
+        f"Layer by layer, at {many}: the maps from the input to each layer, in front of its gate and behind it. A gate removes"
+        " the rows of the units that are off; singular values can only fall by that, and where few rows stay directions are lost."
+    )
+
+
+def _layer_figures(layers: Spectrum) -> list[Drawing]:
+    with style():
+        figure = new_figure(10.8, 4.4)
+        layers.plot(figure.subplots())
+    drawn = [
+        Drawing(
+            "layer_spectra",
+            figure,
+            "Singular values behind every gate and at the output, one curve a layer, from dark to bright.",
+            "Line chart of the singular values of the maps from the input to each layer",
+        )
+    ]
+    fronts = [layer.name for layer in layers.layers if layer.side == "pre"]
+    if any(layer.side == "post" and layer.name in fronts for layer in layers.layers):
+        text = "Singular values in front of each gate and behind it; the number of units that are on is in the corner."
+        drawn.append(Drawing("gate_effects", effect_figure(layers, 3), text, "Singular values in front of gates and behind"))
+    return drawn
+
+
+def _layer_table(layers: Spectrum) -> Table:
+    columns = ("layer", "gate", "units on", "rank", "largest", "smallest above rounding", "condition number", "effective rank")
+    rows = tuple(
+        (
+            layer.name,
+            {"pre": "in front", "post": "behind"}[layer.side],
+            int(layer.rows.median()),
+            int(layer.rank.median()),
+            *(_middle(v) for v in (layer.largest, layer.smallest, layer.condition, layer.effective_rank)),
+        )
+        for layer in layers.layers
+    )
+    return Table("The map from the input to each layer, medians over the inputs", columns, rows)
+
+
+def _middle(values: torch.Tensor) -> float | None:
+    known = values[torch.isfinite(values)]
+    return float(known.median()) if len(known) else None
 
 
 def _row(subject: Subject, i: int) -> dict[str, Any]:
