@@ -116,6 +116,8 @@ def test_single_linkage_gives_scipys_partition_at_every_threshold(bits: Array) -
 def test_constellations_are_those_of_the_definition_at_every_threshold(bits: Array) -> None:
     found, distances = constellations(of_bits(bits), null=()), naive(bits)
     curve = found.group_curve()
+    assert (found.groups.diameter < found.groups.death).all()
+    assert (found.groups.birth <= found.groups.diameter).all()
     for t in range(bits.shape[1] + 1):
         groups = by_definition(distances, t)
         members = found.members(t)
