@@ -88,6 +88,7 @@ LAYERS: tuple[set[str], ...] = (
         "_gathered",
         "_rounding",
         "_stages",
+        "_wanted",
         "compose",
         "frequencies",
         "layer_map",
@@ -96,6 +97,8 @@ LAYERS: tuple[set[str], ...] = (
     },
     {
         "_cell_maps",
+        "_descending",
+        "_finish",
         "_undo",
         "_undo_affine",
         "_asked_layer",
