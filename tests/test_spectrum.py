@@ -7,7 +7,6 @@ import json
 import math
 from pathlib import Path
 
-import matplotlib as mpl
 import pytest
 import torch
 from hypothesis import given, settings
@@ -373,7 +372,6 @@ def test_results_describe_and_draw_themselves() -> None:
     net, x = zoo.digits(), zoo.digits_data().inputs[:4]
     found = spectrum(net, x)
     removed = row_removal(affine_map(net, x[0], 0, at="pre").weight, patterns(net, x[0]).pieces(0)[0])
-    before = mpl.rcParams.copy()
     for result in (found, spectrum(net, x[0]), spectrum(net, x, most=5), removed):
         assert isinstance(result, Result)
         assert repr(result) in result.summary()
@@ -387,7 +385,6 @@ def test_results_describe_and_draw_themselves() -> None:
     assert [ax.get_title(loc="left") for ax in panels] == ["relu1", "relu2"]
     with pytest.raises(InputError, match="side"):
         spectrum(net, x, [0]).plot(Figure().subplots(), side="behind")
-    assert mpl.rcParams == before
 
 
 def test_the_command_prints_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

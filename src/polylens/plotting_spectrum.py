@@ -113,7 +113,8 @@ def _curve(ax: Axes, layer: LayerSpectrum, colour: Any, label: str, line: str = 
         return
     index, seen = np.arange(1, values.shape[1] + 1), np.isfinite(values)
     marker = "." if values.shape[1] <= 12 or not layer.complete else ""
-    middle = np.median(np.where(seen, values, 0.0), 0)  # where most inputs have lost the value there is no median to show
+    # the lower median, which is 0 and not shown where most inputs have lost the value
+    middle = np.quantile(np.where(seen, values, 0.0), 0.5, axis=0, method="lower")
     middle = np.where(middle > 0, middle, np.nan)
     ax.plot(index, middle, line if layer.complete else "", marker=marker, color=colour, linewidth=1.5, label=label)
     if len(values) > 1:

@@ -73,8 +73,9 @@ def _along_layers(subject: Subject, layers: Spectrum | None) -> str:
         return "The maps to the layers in between are too large for a report; spectrum(net, x) decomposes them, given time."
     many = f"these {len(layers)} inputs" if len(layers) > 1 else "one of these inputs"
     return (
-        f"Layer by layer, at {many}: the maps from the input to each layer, in front of its gate and behind it. A gate removes"
-        " the rows of the units that are off; singular values can only fall by that, and where few rows stay directions are lost."
+        f"Layer by layer, at {many}: the maps from the input to each layer, in front of its gate and behind it. A gate"
+        " removes the rows of the units that are off; singular values can only fall by that, and where few rows stay"
+        " directions are lost."
     )
 
 
