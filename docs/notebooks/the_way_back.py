@@ -67,12 +67,12 @@ with style():
 #
 # ## Two images, one output
 #
-# Here is the image with the fewest positive outputs, and two others, as far apart as a search finds: all three have the same
-# 72 outputs of the first layer.
+# Here is the image with the fewest positive outputs whose preimage is bounded, and two others of it, as far apart as a
+# search finds: all three have the same 72 outputs of the first layer.
 
 # %%
 layer = model[0]
-index = int(found[0].positive.argmin())
+index = int(torch.where(found[0].kind == 1, found[0].positive, 64).argmin())  # 1: bounded
 one = layer_preimage(layer.weight, layer.bias, x[index])
 with style():
     figure, panels = plt.subplots(1, 3, figsize=(8, 2.9))
