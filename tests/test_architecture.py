@@ -193,6 +193,7 @@ FOLDERS: dict[str, tuple[set[str], ...]] = {
             "invert",
             "invertibility",
             "nullspace",
+            "patterns",
             "preimage",
             "region",
             "regions",

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import PolylensError
-from . import info, invert, invertibility, nullspace, preimage, region, regions, report, sensitivity, spectrum, zeros
+from . import info, invert, invertibility, nullspace, patterns, preimage, region, regions, report, sensitivity, spectrum, zeros
 from .arguments import Parser, Version, complain, shielded
 
-_COMMANDS = (report, info, regions, region, preimage, nullspace, spectrum, sensitivity, zeros, invert, invertibility)
+_COMMANDS = (report, info, patterns, regions, region, preimage, nullspace, spectrum, sensitivity, zeros, invert, invertibility)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
