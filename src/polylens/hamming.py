@@ -14,7 +14,6 @@ from torch import Tensor
 
 from . import _moments
 from ._check import whole
-from ._popcount import histograms, of_pairs
 from ._types import Result
 from .errors import InputError, ShapeError
 from .geometry.sampling import Seed, generator_of
@@ -220,6 +219,8 @@ def hamming(
     """
     _comparable(patterns, other)
     classes = _classes(patterns, other, labels, other_labels)
+    from ._popcount import histograms  # numba loads scipy, which importing polylens does not
+
     if pairs is None:
         tables = histograms(
             patterns.words(), None if other is None else other.words(), patterns.segments(), _longest(patterns), classes
@@ -270,6 +271,8 @@ def _sampled(
     patterns: Patterns, other: Patterns | None, classes: tuple[Array, Array] | None, count: int, generator: torch.Generator
 ) -> Array:
     """Return the tables of `histograms` for random pairs."""
+    from ._popcount import of_pairs
+
     left, right = random_pairs(len(patterns), None if other is None else len(other), count, generator)
     words = patterns.words()
     found = of_pairs(words, words if other is None else other.words(), patterns.segments(), left, right)

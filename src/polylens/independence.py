@@ -16,7 +16,6 @@ from torch import Tensor
 
 from . import _moments
 from ._check import whole
-from ._popcount import of_pairs
 from ._progress import progress
 from ._types import Result
 from .errors import InputError
@@ -275,6 +274,8 @@ def _independent_variance(p: Patterns) -> float:
 
 
 def _fair_bits(p: Patterns, pairs: int, draws: int, random: Any) -> FairBits:
+    from ._popcount import of_pairs  # numba loads scipy, which importing polylens does not
+
     left, right = random.integers(len(p), size=pairs), random.integers(len(p) - 1, size=pairs)
     right += right >= left
     units = sum(layer.num_units for layer in p.layers)
