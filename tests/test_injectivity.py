@@ -173,7 +173,7 @@ def test_rows_on_the_verge_count_as_active() -> None:
 
 
 def test_five_gaussian_rows_in_the_plane_are_injective_with_probability_one_sixteenth() -> None:
-    draws = 1000
+    draws = 300
     generator = torch.Generator().manual_seed(0)
     answers = [is_injective(torch.randn(5, 2, generator=generator, dtype=torch.float64)).answer for _ in range(draws)]
     assert None not in answers
@@ -189,6 +189,29 @@ def test_cells_flats_and_the_whole_space_agree_on_where_a_layer_collapses(seed: 
     assert by_cells.answer is by_flats.answer
     check(by_cells)
     check(by_flats)
+
+
+@pytest.mark.parametrize("gate", ["relu", "abs", "crelu"])
+def test_answers_do_not_depend_on_the_unit_of_length(gate: str) -> None:
+    weight = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], dtype=torch.float64)
+    for bias in (torch.zeros(3), torch.tensor([2.0, 2.0, 5.0]), torch.tensor([-0.5, 0.25, 0.0])):
+        answers = set()
+        for unit in (1.0, 1e-6, 1e-13, 1e-50, 1e50):
+            side = torch.full((2,), unit, dtype=torch.float64)
+            for domain in (Box(-side, side), Polytope.box(-side, side)):
+                found = is_injective(weight, unit * bias.double(), domain, gate=gate)
+                answers.add((found.answer, found.method))
+        assert len(answers) == 1
+        assert next(iter(answers))[0] is not None
+
+
+def test_fewer_cells_than_there_are_leave_a_layer_undecided() -> None:
+    weight = torch.tensor([[math.cos(k), math.sin(k)] for k in range(9)], dtype=torch.float64)
+    assert is_injective(weight).answer is True
+    for starts in (0, 4):
+        found = is_injective(weight, limit=5, starts=starts)
+        assert found.answer is None
+        assert (found.lowest is None) == (starts == 0)
 
 
 def test_few_undecided_rows_are_asked_by_linear_programs_in_high_dimensions() -> None:

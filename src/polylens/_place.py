@@ -19,6 +19,7 @@ Array = NDArray[np.float64]
 
 TOLERANCE = Tolerance()
 EPS = 2.0**-52
+_FLAT = 8.0  # roundings of a linear program: no room at all
 MARGINS = (0.5, 0.1, 1e-2, 1e-4, 1e-6)  # parts of the room in a ball by which rows are to be negative, tried in turn
 
 
@@ -158,8 +159,9 @@ class Polyhedron(Place):
         if found.point is None:
             return Found(False if found.status is Status.INFEASIBLE else None)
         point, length = start + along @ found.point.numpy()[:-1], found.value
-        if length <= TOLERANCE.relative * (1 + float(np.abs(bound).max())):
-            return Found(False)
+        size = 1 + float(np.abs(bound).max())
+        if length <= TOLERANCE.relative * size:  # between rounding and this the place may just be thin
+            return Found(False if length <= _FLAT * len(columns) * EPS * size else None)
         low, high = self.chord(point, v)
         return Found(True, point) if min(-low, high) > length / 2 else Found(None)
 

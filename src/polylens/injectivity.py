@@ -18,7 +18,7 @@ from torch import Tensor
 
 from . import _spanning
 from ._check import ArrayLike, array, as_tensor, finite, floating, whole
-from ._collapse import Collapse, Rows, constructed, hunt, kernel_step, null_vector
+from ._collapse import Collapse, Hunt, Rows, constructed, hunt, kernel_step, null_vector
 from ._everywhere import Verdict, by_cells, by_flats, reduced, reflected
 from ._lp import deepest
 from ._place import Place, Polyhedron, UnitBall
@@ -180,8 +180,8 @@ def is_injective(
         raise InputError(f"gate: expected one of {', '.join(GATES)}; got {gate!r}")
     if gate == "leaky_relu" and not (math.isfinite(slope) and slope > 0):
         raise InputError(f"slope: expected a positive number; got {slope!r}; below 0 two inputs share an output")
-    asked = _Question(w, b, gate, slope, _domain(domain, w.shape[1]), whole(limit, "limit"), starts, seed)
-    return _answer(asked)
+    counts = whole(limit, "limit"), whole(starts, "starts", 0), whole(seed, "seed", 0)
+    return _answer(_Question(w, b, gate, slope, _domain(domain, w.shape[1]), *counts))
 
 
 def is_layer_injective(
@@ -322,31 +322,41 @@ def _seen(asked: _Question) -> _Seen:
         origin, basis = domain.center.numpy(), domain.radius * np.eye(domain.dim)
         weight, bias = asked.weight * domain.radius, asked.bias + asked.weight @ domain.center
     else:
-        place, cells = _polyhedron(domain)
-        origin, basis = domain.origin.numpy(), domain.basis.numpy()
-        weight, bias = asked.weight @ domain.basis, asked.bias + asked.weight @ domain.origin
+        unit = _size(domain)
+        place, cells = _polyhedron(domain, unit)
+        origin, basis = domain.origin.numpy(), unit * domain.basis.numpy()
+        weight, bias = asked.weight @ domain.basis * unit, asked.bias + asked.weight @ domain.origin
     rows, lengths = _spanning.unit(weight.numpy())
     kept = lengths > 0
     offsets = bias.numpy()[kept] / lengths[kept]
     return _Seen(Rows(rows[kept], offsets), lengths[kept], place, cells, origin, basis)
 
 
-def _polyhedron(domain: Domain) -> tuple[Polyhedron, Domain]:
-    """Return a domain in its own coordinates: as a place, and as what cells are cut from."""
+def _size(domain: Domain) -> float:
+    """Return the power of two near the largest distance of a wall from the origin: what lengths are measured in."""
+    sides = domain.sides
+    norms = torch.linalg.vector_norm(sides.matrix, dim=1)
+    far = float((sides.bound.abs() / norms)[norms > 0].amax()) if bool((norms > 0).any()) else 0.0
+    return 2.0 ** math.frexp(far)[1] if 2.0**-1000 < far < 2.0**1000 else 1.0
+
+
+def _polyhedron(domain: Domain, unit: float) -> tuple[Polyhedron, Domain]:
+    """Return a domain in its own coordinates, in units of `unit`: as a place, and as what cells are cut from."""
+    sides = Polytope.of(domain.sides.matrix, domain.sides.bound / unit)
     if isinstance(domain, WholeSpace):
-        return Polyhedron(domain.sides, np.zeros(domain.dim)), domain
+        return Polyhedron(sides, np.zeros(domain.dim)), domain
     if isinstance(domain, Box):
-        low, high = domain.low, domain.high
+        low, high = domain.low / unit, domain.high / unit
         ends = (
             torch.where(low.isfinite(), low, high.clamp(max=0.0) - 2),
             torch.where(high.isfinite(), high, low.clamp(min=0.0) + 2),
         )
         middle = (torch.where(ends[0] > low, ends[0], low) + ends[1]) / 2 if domain.dim else torch.zeros(0, dtype=torch.float64)
-        return Polyhedron(domain.sides, middle.numpy()), Box(low, high) if domain.dim else domain
-    deep = deepest(domain.sides.matrix, domain.sides.bound)
+        return Polyhedron(sides, middle.numpy()), Box(low, high) if domain.dim else domain
+    deep = deepest(sides.matrix, sides.bound)
     if deep is None or (domain.dim and deep.depth <= deep.rounding):
         raise GeometryError(f"domain: expected one with an interior in its flat; none was found in {domain!r}")
-    return Polyhedron(domain.sides, deep.point.numpy()), Slice(domain.sides)
+    return Polyhedron(sides, deep.point.numpy()), Slice(sides)
 
 
 # -- the answer
@@ -406,8 +416,9 @@ def _relu(asked: _Question, seen: _Seen) -> _Decision:
     settled = dim - rest.rank
     if not rest.rank:
         return _Decision(True, "lines", settled=settled, constant=_spanning.least_value(rest.always) / 2)
-    many = max_regions(len(rest.left.rows), dim) if dim <= _CORNERS else asked.limit + 1
-    if many > QUICK:
+    many = max_regions(len(rest.left.rows), dim) if dim <= _CORNERS else math.inf
+    hunted = Hunt(None, math.inf)
+    if many > min(QUICK, asked.limit):
         hunted = hunt(seen.rows, seen.place, asked.starts, asked.seed)
         if hunted.found is not None:
             return _Decision(False, "search", Verdict(False, found=hunted.found))
@@ -432,7 +443,8 @@ def _witness(
 ) -> tuple[Tensor | None, Tensor | None, tuple[float, float] | None, Tensor | None]:
     """Return the collapse in the input's coordinates, and two inputs whose outputs were compared; no pair if they differ."""
     point, step = seen.origin + seen.basis @ found.point, seen.basis @ found.direction
-    size = float(np.linalg.norm(step))
+    largest = float(np.abs(step).max())  # whose square may be 0
+    size = largest * float(np.linalg.norm(step / largest))
     direction, interval = step / size, (found.interval[0] * size, found.interval[1] * size)
     far = 1.0 + float(np.linalg.norm(point))
     ends = [math.copysign(min(abs(t), far), t) * (1 - 2.0**-20) for t in interval]
