@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -40,20 +41,34 @@ def digits() -> Split:
 
 
 def train(
-    model: nn.Module, x: Tensor, y: Tensor, *, steps: int, batch: int = 128, seed: int = 0, learning_rate: float = 1e-3
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    steps: int,
+    batch: int = 128,
+    seed: int = 0,
+    learning_rate: float = 1e-3,
+    optimiser: torch.optim.Optimizer | None = None,
+    after: Callable[[int], object] | None = None,
 ) -> nn.Module:
-    """Return the model after `steps` of Adam on cross entropy, in evaluation mode; batches are drawn from a seeded shuffle."""
+    """Return the model after `steps` of Adam on cross entropy, or of another optimiser, in evaluation mode.
+
+    Batches are drawn from a seeded shuffle; `after` is called with the number of every step once it is done.
+    """
     generator = torch.Generator().manual_seed(seed)
-    optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate)
+    optimiser = optimiser or torch.optim.Adam(model.parameters(), lr=learning_rate)
     model.train()
     order = torch.empty(0, dtype=torch.long)
-    for _ in progress(range(steps), steps, "training"):
+    for step in progress(range(steps), steps, "training"):
         if len(order) < batch:
             order = torch.randperm(len(x), generator=generator)
         part, order = order[:batch], order[batch:]
         optimiser.zero_grad(set_to_none=True)
         nn.functional.cross_entropy(model(x[part]), y[part]).backward()
         optimiser.step()
+        if after is not None:
+            after(step + 1)
     return model.eval()
 
 
