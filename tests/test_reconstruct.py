@@ -292,3 +292,10 @@ def test_first_layer_features_of_mnist_are_met_but_leave_many_inputs(data: Path)
     found = reconstruct(net, features(net, images, 0), 0, box=PIXELS, truth=images)
     assert bool(found.exact.all())
     assert found.unique == (False,) * 12  # some ten equations, and a hundred pixels that are neither black nor white
+
+
+def test_features_that_miss_the_range_by_less_than_is_allowed_are_not_called_impossible() -> None:
+    net = dense([([[1.0, 1.0], [1.0, -1.0]], [0.0, 0.0]), ([[1.0, 1.0]], None)])
+    found = reconstruct(net, [[3.0, -1e-12], [3.0, -1e-6]], layer=0)
+    assert found.exact.tolist() == [True, False]
+    assert found.impossible.tolist() == [False, True]

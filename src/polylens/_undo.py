@@ -75,6 +75,23 @@ def steepest(node: Node) -> float:
     return math.inf if found is None or not isinstance(step, Smooth) else found.steepest(step.options)
 
 
+def carried(node: Node, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return which interval of inputs gives the outputs from `low` to `high` (batch, *shape), and where that is not known.
+
+    It is known of steps that rise everywhere, for ends that they take; others leave anything from -inf to inf.
+    """
+    lost = torch.isfinite(low) | torch.isfinite(high)
+    if forgets(node) is not None or not _rises(node):
+        return torch.full_like(low, -torch.inf), torch.full_like(high, torch.inf), lost
+    ends, unknown = [], torch.zeros_like(lost)
+    for end in (low, high):
+        inner = torch.isfinite(end)
+        found = undo(node, torch.where(inner, end, 0.0), torch.zeros_like(end))
+        unknown |= inner & ~found.known
+        ends.append(torch.where(inner, found.value, end))
+    return torch.where(unknown, -torch.inf, ends[0]), torch.where(unknown, torch.inf, ends[1]), unknown
+
+
 def forgets(node: Node) -> str | None:
     """Return why a step has no inverse as a whole, None where it has one."""
     step = node.step
@@ -83,6 +100,12 @@ def forgets(node: Node) -> str | None:
             return None
         return "flat" if bool((step.slopes == 0).any()) else "folded"
     return None if isinstance(step, Smooth) and step.kind in _TABLE and _regular(step) else "folded"
+
+
+def _rises(node: Node) -> bool:
+    """Say whether a step that has an inverse rises."""
+    step = node.step
+    return bool((step.slopes > 0).all()) if isinstance(step, Gate) else _TABLE[step.kind].rising
 
 
 # -- gates
@@ -141,7 +164,7 @@ def _is_interval(gate: Gate, y: Tensor, room: Tensor, low: Tensor, high: Tensor,
 def _of_smooth(node: Node, y: Tensor, room: Tensor) -> Entries:
     step = node.step
     if isinstance(step, Smooth) and step.kind in _BENT:
-        return _beyond_the_bend(step, y)
+        return _beyond_the_bend(step, y, room)
     found = _TABLE.get(step.kind)
     if found is None or not isinstance(step, Smooth) or not _regular(step):
         raise UnsupportedError(f"{node.name}: {step.kind} has no inverse, or none that is known here")
@@ -282,16 +305,16 @@ _BENT = frozenset({"gelu", "silu", "mish", "hardswish"})
 _HALVINGS = 80
 
 
-def _beyond_the_bend(step: Smooth, y: Tensor) -> Entries:
-    """Invert a function that dips below 0 on the left and rises from 0 on: what is positive has one input."""
+def _beyond_the_bend(step: Smooth, y: Tensor, room: Tensor) -> Entries:
+    """Invert a function that dips below 0 on the left and rises from 0 on: what is surely positive has one input."""
     low, high = torch.zeros_like(y), 2 * y.abs()
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         above = step.apply(middle) > y
         low, high = torch.where(above, low, middle), torch.where(above, middle, high)
-    known = y > 0
+    known = y > room
     deepest = step.apply(torch.linspace(-4, 0, 4097, dtype=y.dtype, device=y.device)).min()
-    missing = y < deepest * (1 + 1e-3)
+    missing = y + room < deepest * (1 + 1e-3)  # between the points of the grid it is no deeper
     far = torch.full_like(y, torch.inf)
     value = torch.where(known, (low + high) / 2, 0.0)
     return Entries(value, known, torch.where(known, value, -far), torch.where(known, value, far), missing, ~known & ~missing)

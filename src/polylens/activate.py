@@ -198,6 +198,7 @@ def activate(
     deadline = math.inf if time_limit is None else time.monotonic() + time_limit
     for name, value in (("starts", starts), ("steps", steps), ("limit", limit)):
         whole(value, name)
+    whole(seed, "seed", 0)
     tolerance = tolerance or Tolerance()
     start = None if x is None else given(problem.room, one_point(problem.network, x).reshape(1, -1).cpu())
     with torch.no_grad():

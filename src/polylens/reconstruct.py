@@ -41,7 +41,7 @@ class Reconstruction(Result):
 
     `points` (batch, *input_shape) lie in the box; `residuals` (batch,) are |f(x) - features| / |features| (absolute for
     features of 0) by an evaluation of the network, `exact` those of at most `allowed`. `impossible`: no input of the box has
-    these features, proven; the point is a least-squares one then.
+    these features, proven, nor is the point, a least-squares one then, exact within `allowed`.
 
     `alone` says, where asked, whether x is the only input in the box with its features on its linear piece (None:
     undecided), and `unique` whether it is among all: then it is *the* input. `others` (batch, *input_shape) holds another
@@ -206,7 +206,9 @@ def reconstruct(
     known = wanted(asked.net, asked.value, asked.features[:1]).known
     if steps is None:
         steps = 0 if known and prior != "tv" else _STEPS
-    plan = Plan(whole(steps, "steps", 0), whole(rounds, "rounds", 0), whole(restarts, "restarts", 0), seed, allowed)
+    plan = Plan(
+        whole(steps, "steps", 0), whole(rounds, "rounds", 0), whole(restarts, "restarts", 0), whole(seed, "seed", 0), allowed
+    )
     size = max(1, min(_AT_ONCE, MAX_BYTES // (_ALIVE * asked.net.sample_bytes)))
     parts = [slice(i, i + size) for i in range(0, len(asked.features), size)]
     found = []
@@ -308,7 +310,7 @@ def _joined(asked: Asked, parts: list[Part], plan: Plan) -> Reconstruction:
         residuals=final,
         allowed=plan.allowed,
         exact=final <= plan.allowed,
-        impossible=torch.cat([p.impossible for p in parts]),
+        impossible=torch.cat([p.impossible for p in parts]) & (final > plan.allowed),
         alone=tuple(a for p in parts for a in p.alone),
         unique=tuple(u for p in parts for u in p.unique),
         others=others,
