@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,9 +16,10 @@ from torch import Tensor
 from ._singular import BLOCK, triangular
 from .gates import Diagonal
 from .network import Network
-from .steps import LinearAt
+from .steps import Convolution, LinearAt
 
 _CHUNK_BYTES = 1 << 25  # of images of columns that are computed at once
+_WINDOW = 0.5  # convolutions of columns that reach less than this part of a picture are computed there only
 
 
 def all_columns(net: Network, local: Sequence[LinearAt], last: int) -> Iterator[tuple[int, Tensor]]:
@@ -81,10 +83,59 @@ def _image(step: LinearAt, inputs: list[Tensor], shape: tuple[int, ...], spare: 
     count = len(inputs[0])
     image = inputs[0].new_empty(count, *shape)
     at_once = max(1, _CHUNK_BYTES // max(1, 8 * math.prod(shape)))
+    at_once = min(BLOCK, at_once) if at_once < BLOCK // 2 else BLOCK  # whole tiles where they fit
     for start in range(0, count, at_once):
         part = slice(start, start + at_once)
-        image[part] = step.columns(*(x[None, part] for x in inputs))[0]
+        window = _window(step, inputs[0][part], shape)
+        if window is None:
+            image[part] = step.columns(*(x[None, part] for x in inputs))[0]
+        else:
+            image[part] = 0.0
+            image[part][..., window.down, window.across] = window.image
     return image
+
+
+class _Window(NamedTuple):
+    """A rectangle of the outputs of a convolution and what is in it, columns (count, maps, height, width); all else is 0."""
+
+    down: slice
+    across: slice
+    image: Tensor
+
+
+def _window(step: LinearAt, x: Tensor, shape: tuple[int, ...]) -> _Window | None:
+    """Return the image of columns that are 0 on most of a picture; None where the whole has to be computed."""
+    if not isinstance(step, Convolution) or step.transposed or len(step.stride) != 2:
+        return None
+    seen = (x != 0).flatten(0, 1).any(0)
+    sides = [_side(step, axis, seen.any(1 - axis), shape[axis + 1]) for axis in (0, 1)]
+    (down, top), (across, left) = sides
+    if (
+        not down.stop
+        or not across.stop
+        or (down.stop - down.start) * (across.stop - across.start) > _WINDOW * shape[1] * shape[2]
+    ):
+        return None
+    height, width = x.shape[-2:]
+    inner = x[..., max(0, top.start) : top.stop, max(0, left.start) : left.stop]
+    edges = (max(0, -left.start), max(0, left.stop - width), max(0, -top.start), max(0, top.stop - height))
+    piece = torch.nn.functional.pad(inner, edges)
+    image = torch.convolution(piece, step.weight, None, step.stride, (0, 0), step.dilation, False, (0, 0), step.groups)
+    return _Window(down, across, image)
+
+
+def _side(step: Convolution, axis: int, seen: Tensor, length: int) -> tuple[slice, range]:
+    """Return which outputs see anything along one axis, and from where to where in the input they look."""
+    where = seen.nonzero()
+    if not len(where):
+        return slice(0, 0), range(0)
+    stride, padding = step.stride[axis], step.padding[axis]
+    reach = step.dilation[axis] * (step.weight.shape[2 + axis] - 1)
+    first = max(0, -((reach - padding - int(where[0])) // stride))
+    last = min(length - 1, (int(where[-1]) + padding) // stride)
+    if last < first:
+        return slice(0, 0), range(0)
+    return slice(first, last + 1), range(first * stride - padding, last * stride - padding + reach + 1)
 
 
 def _rotated(step: LinearAt, columns: Tensor) -> Tensor:

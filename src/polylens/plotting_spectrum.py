@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 _PANEL = (3.6, 2.9)  # inches of one panel of the figure of gates
 _VALUE, _INDEX = "singular value (output per input)", "index of the singular value"
-_RANGE = 1e-14  # what lies further below the largest value of all is rounding, and would squeeze what matters
 
 
 @draw.register(Spectrum)
@@ -48,7 +47,8 @@ def _(result: Spectrum, ax: Axes | None = None, *, side: str | None = "post") ->
 @draw.register(RowRemoval)
 def _(result: RowRemoval, ax: Axes | None = None) -> Axes:
     """Draw the values before and after, and the band between the bounds of interlacing."""
-    before, after = _shown(result.before.numpy()), _shown(result.after.numpy())
+    pairs = zip((result.before.numpy(), result.after.numpy()), result.tolerance.numpy(), strict=True)
+    before, after = (_shown(values, tolerance) for values, tolerance in pairs)
     index = np.arange(1, len(before) + 1)
     with style():
         ax = _axes(ax, 7, 4)
@@ -108,7 +108,7 @@ def _effect(ax: Axes, front: LayerSpectrum, behind: LayerSpectrum) -> None:
 
 def _curve(ax: Axes, layer: LayerSpectrum, colour: Any, label: str, line: str = "-") -> None:
     """Draw one layer: its values, or of several inputs the median and the band between the extremes."""
-    values = np.stack([_shown(row) for row in layer.values.numpy()]) if layer.values.numel() else np.zeros((1, 0))
+    values = _shown(layer.values.numpy(), layer.tolerance.numpy()[:, None])
     if not np.isfinite(values).any():
         return
     index, seen = np.arange(1, values.shape[1] + 1), np.isfinite(values)
@@ -124,10 +124,9 @@ def _curve(ax: Axes, layer: LayerSpectrum, colour: Any, label: str, line: str = 
         ax.fill_between(index[some], low[some], high[some], color=colour, alpha=0.22, linewidth=0)
 
 
-def _shown(values: Array) -> Array:
-    """Return values with NaN for what a logarithmic scale cannot show, or what is rounding of the largest."""
-    top = np.nanmax(values) if values.size else 0.0
-    shown: Array = np.where(values > max(0.0, _RANGE * top), values, np.nan)
+def _shown(values: Array, tolerance: Array) -> Array:
+    """Return values with NaN for those that count as 0, which a logarithmic scale cannot show."""
+    shown: Array = np.where(values > tolerance, values, np.nan)
     return shown
 
 

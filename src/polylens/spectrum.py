@@ -197,10 +197,11 @@ class Spectrum(Result):
         return f"Spectrum({len(self.layers)} maps, {len(self)} inputs of {math.prod(self.network.input_shape)} entries)"
 
     def summary(self) -> str:
-        wide = max(len(layer.name) for layer in self.layers)
         how = "on the linear region of each input" if self.exact else "to first order at each input"
-        head = f"  {'':<{wide}}        {'units on':>14} {'rank':>12} {'largest':>18} {'smallest':>20} {'condition':>18}"
-        return "\n".join([f"{self!r}, {how}", head, *(_line(layer, wide) for layer in self.layers)])
+        table = [("", "", "units on", "rank", "largest", "smallest", "condition"), *(_cells(layer) for layer in self.layers)]
+        wide = [max(map(len, column)) for column in zip(*table, strict=True)]
+        lines = ["  ".join([f"{row[0]:<{wide[0]}}", *map(str.rjust, row[1:], wide[1:])]) for row in table]
+        return "\n".join([f"{self!r}, {how}", *(f"  {line}" for line in lines)])
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -328,11 +329,10 @@ def _table(parts: list[Tensor], wide: int, complete: bool) -> Tensor:
     return torch.stack([torch.nn.functional.pad(p.cpu(), (0, wide - len(p)), value=missing) for p in parts])
 
 
-def _line(layer: LayerSpectrum, wide: int) -> str:
-    on = f"{_span(layer.rows)} of {layer.shape[0]}"
+def _cells(layer: LayerSpectrum) -> tuple[str, ...]:
+    numbers = (_known(v) for v in (layer.largest, layer.smallest, layer.condition))
     rank = _span(layer.rank) if layer.complete else "?"
-    largest, smallest, condition = (_known(v) for v in (layer.largest, layer.smallest, layer.condition))
-    return f"  {layer.name:<{wide}}  {layer.side:<4} {on:>15} {rank:>12} {largest:>18} {smallest:>20} {condition:>18}"
+    return (layer.name, layer.side, f"{_span(layer.rows)} of {layer.shape[0]}", rank, *numbers)
 
 
 def _known(values: Tensor) -> str:
