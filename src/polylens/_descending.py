@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from ._priors import Prior
-from ._wanted import Wanted, ancestors
+from ._wanted import Wanted
 from .gates import Gate
-from .network import Network
+from .network import Network, ancestors
 
 _LEAKY = 0.5  # of the steps are made with flat pieces that slope
 _LEAK = 0.2  # their slope at first

@@ -15,8 +15,7 @@ import torch
 
 from .gates import Gate
 from .layer_map import LayerMap
-from .linearise import _ancestors
-from .network import Network, Node
+from .network import Network, Node, ancestors
 from .smooth import Smooth
 from .steps import Affine, Fixed, Scale
 
@@ -92,7 +91,7 @@ def links(net: Network) -> tuple[Link, ...]:
 
 def section(net: Network, source: int, value: int) -> Network:
     """Return the part of a network between two values that everything passes through."""
-    kept = sorted(k for k in _ancestors(net, value) if k > source)
+    kept = sorted(k for k in ancestors(net, value) if k > source)
     number = {source: 0} | {k: i for i, k in enumerate(kept, 1)}
     nodes = tuple(replace(net.nodes[k - 1], inputs=tuple(number[i] for i in net.nodes[k - 1].inputs)) for k in kept)
     return replace(net, nodes=nodes, input_shape=net.shape_of(source))
@@ -113,7 +112,7 @@ def rearranges(net: Network, node: Node) -> bool:
 def _necks(net: Network) -> list[int]:
     """Return the values on every way from the input to the output, in order."""
     last = len(net.nodes)
-    alive = _ancestors(net, last) - {0}
+    alive = ancestors(net, last) - {0}
     over = [0] * (last + 2)
     for k in alive:
         for i in net.nodes[k - 1].inputs:
@@ -128,7 +127,7 @@ def _necks(net: Network) -> list[int]:
 
 
 def _link(net: Network, source: int, value: int) -> Link:
-    way = tuple(sorted(k for k in _ancestors(net, value) if k > source))
+    way = tuple(sorted(k for k in ancestors(net, value) if k > source))
     nodes = [net.nodes[k - 1] for k in way]
     if len(nodes) > 1:
         kind: Kind = "affine" if all(isinstance(node.step, Affine) for node in nodes) else "block"

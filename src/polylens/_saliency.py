@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from .errors import InputError
 from .gates import Gate
 from .local import _kept_bytes, pull
-from .network import Network
+from .network import Network, ancestors
 from .smooth import Smooth
 from .steps import Convolution, LinearAt, Shape
 
@@ -31,7 +31,7 @@ Local = list[LinearAt]
 
 def fronted(net: Network, value: int) -> Network:
     """Return the program that computes one value, without the nodes that it does not depend on."""
-    return _program(net, _ancestors(net, value))
+    return _program(net, ancestors(net, value))
 
 
 def exact_part(net: Network) -> Network:
@@ -48,14 +48,6 @@ def _program(net: Network, values: set[int]) -> Network:
     number = {old: new for new, old in enumerate(order)}
     nodes = [net.nodes[k - 1] for k in order[1:]]
     return replace(net, nodes=tuple(replace(n, inputs=tuple(number[i] for i in n.inputs)) for n in nodes))
-
-
-def _ancestors(net: Network, value: int) -> set[int]:
-    found = {value}
-    for k in range(value, 0, -1):
-        if k in found:
-            found.update(net.nodes[k - 1].inputs)
-    return found
 
 
 # -- gradients

@@ -14,8 +14,8 @@ from ._alone import alone
 from ._descending import Descent
 from ._finish import Finish
 from ._types import Tolerance
-from ._wanted import Wanted, ancestors
-from .network import Network, Node, has_pattern
+from ._wanted import Wanted
+from .network import Network, Node, ancestors, has_pattern
 from .smooth import Smooth
 from .steps import flat
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .gates import Gate
-from .network import Network
+from .network import Network, ancestors
 from .steps import Affine, flat
 
 _ROOM = 2.0**-46  # of a gate's terms: outputs that miss its range by less are rounding
@@ -99,14 +99,3 @@ def _on_piece(gate: Gate, p: int, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _is_affine(net: Network, value: int) -> bool:
     return all(isinstance(net.nodes[k - 1].step, Affine) for k in ancestors(net, value) if k)
-
-
-def ancestors(net: Network, value: int) -> set[int]:
-    """Return the values that a value is computed from, itself and the input (0) among them."""
-    found, todo = set[int](), [value]
-    while todo:
-        k = todo.pop()
-        if k not in found:
-            found.add(k)
-            todo += net.nodes[k - 1].inputs if k else ()
-    return found

@@ -18,7 +18,7 @@ from ._check import ArrayLike, array, as_tensor, finite, floating, is_batch
 from .affine import AffineMap
 from .errors import InputError, SmoothError
 from .local import MAX_BYTES, Localiser, at_points, maps
-from .network import Network, Node, has_pattern
+from .network import Network, Node, ancestors, has_pattern
 from .smooth import Smooth
 from .steps import Shape
 
@@ -184,18 +184,8 @@ def _units(units: Sequence[int] | Tensor | None, shape: Shape) -> Tensor | None:
     return chosen
 
 
-def _ancestors(net: Network, value: int) -> set[int]:
-    found, todo = set[int](), [value]
-    while todo:
-        k = todo.pop()
-        if k not in found:
-            found.add(k)
-            todo += net.nodes[k - 1].inputs if k else ()
-    return found
-
-
 def _smooth_in_front(net: Network, value: int) -> list[Node]:
-    nodes = [net.nodes[k - 1] for k in sorted(_ancestors(net, value) - {0})]
+    nodes = [net.nodes[k - 1] for k in sorted(ancestors(net, value) - {0})]
     return [node for node in nodes if isinstance(node.step, Smooth)]
 
 

@@ -227,6 +227,17 @@ class Network(Result):
         }
 
 
+def ancestors(net: Network, value: int) -> set[int]:
+    """Return the values that a value is computed from, itself and the input (0) among them."""
+    found, todo = set[int](), [value]
+    while todo:
+        k = todo.pop()
+        if k not in found:
+            found.add(k)
+            todo += net.nodes[k - 1].inputs if k else ()
+    return found
+
+
 def chunks(net: Network, x: ArrayLike, size: int | None = None, label: str = "") -> Iterator[Tensor]:
     """Yield `x` as checked batches whose activations stay within a fixed amount of memory, with progress."""
     if size is not None and size < 1:

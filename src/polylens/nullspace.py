@@ -19,9 +19,9 @@ from ._check import ArrayLike, array, as_tensor, finite, floating
 from ._rounding import flat_sizes, term_sizes
 from ._types import Result, Tolerance
 from .errors import InputError, ShapeError
-from .linearise import _ancestors, _not_differentiable, _points, _smooth_in_front
+from .linearise import _not_differentiable, _points, _smooth_in_front
 from .local import MAX_BYTES, at_points, maps
-from .network import Network, has_pattern
+from .network import Network, ancestors, has_pattern
 from .smooth import Smooth
 from .steps import LinearAt
 
@@ -295,7 +295,7 @@ def up_to(net: Network, layer: str | int | None) -> Network:
     if layer is None:
         return net
     value = net.value_of(layer)
-    kept = sorted(_ancestors(net, value) - {0})
+    kept = sorted(ancestors(net, value) - {0})
     number = {0: 0} | {k: i for i, k in enumerate(kept, 1)}
     nodes = (net.nodes[k - 1] for k in kept)
     return replace(net, nodes=tuple(replace(n, inputs=tuple(number[i] for i in n.inputs)) for n in nodes))
