@@ -275,6 +275,54 @@ def test_a_max_pool_forgets_its_windows_and_layers_in_front_are_not_looked_at() 
     assert bool(back.steps[-1].amplification.isnan().all())
 
 
+@pytest.mark.parametrize(
+    "gate", [nn.LeakyReLU(-0.5), nn.PReLU(init=-0.3), nn.GELU(), nn.SiLU()], ids=lambda g: type(g).__name__
+)
+def test_an_output_with_several_inputs_a_unit_gets_one_that_has_it(gate: nn.Module) -> None:
+    torch.manual_seed(0)
+    net = load(nn.Sequential(nn.Linear(3, 3), gate, nn.Linear(3, 3)).eval()).double()
+    x = normal(8, 3)
+    back = invert(net, net(x), starts=4, limit=20)
+    folded = [i for i, obstacle in enumerate(back.obstacles) if obstacle is not None and obstacle.reason == "folded"]
+    assert folded
+    assert {back.kinds[i] for i in folded} == {"partial"}
+    assert float((net(back.x[folded]) - net(x[folded])).abs().max()) < 1e-9
+    assert all(back[i].rest.norm <= float(x[i].norm()) + 1e-9 for i in folded if back[i].rest.is_global)
+
+
+def test_values_of_folded_units_are_compared_with_the_one_input_that_the_others_leave() -> None:
+    torch.manual_seed(0)
+    net = load(nn.Sequential(nn.Linear(2, 12), nn.GELU()).eval()).double()
+    x = normal(2)
+    y = net(x)
+    assert (invert(net, y).x - x).norm() < 1e-12
+    off = y.clone()
+    off[int(torch.where(y < 0, y, -1.0).argmax())] /= 2
+    back = invert(net, off)
+    assert (back.kind, back.obstacle.reason) == ("none", "rows")
+
+
+def test_intervals_are_not_forgotten_in_front_of_a_second_gate() -> None:
+    torch.manual_seed(0)
+    net = load(nn.Sequential(nn.Linear(3, 3), nn.LeakyReLU(0.2), nn.ReLU()).eval()).double()
+    x = normal(10, 3)
+    back = invert(net, net(x), starts=4, limit=20)
+    assert "family" in back.kinds
+    assert set(back.kinds) <= {"unique", "family"}
+    assert float((net(back.x) - net(x)).abs().max()) < 1e-9
+    assert all(back[i].rest.polytope.contains(x[i], 1e-9) for i, kind in enumerate(back.kinds) if kind == "family")
+
+
+def test_the_end_of_a_piece_behind_which_a_gate_jumps_is_no_answer() -> None:
+    torch.manual_seed(13)
+    net = load(nn.Sequential(nn.Linear(3, 8), nn.Threshold(0.1, 0.3), nn.Linear(8, 2), nn.Threshold(0.1, 0.3)).eval()).double()
+    x = normal(12, 3)
+    back = invert(net, net(x), starts=3, limit=10)
+    found = [i for i, kind in enumerate(back.kinds) if kind != "undecided"]
+    assert bool(back.x[[i for i, kind in enumerate(back.kinds) if kind == "undecided"]].isnan().all())
+    assert float((net(back.x[found]) - net(x[found])).abs().max()) < 1e-7
+
+
 def test_a_relu_layer_is_undone_where_enough_of_its_units_are_on() -> None:
     net = stack([3, 14], "relu", seed=3)
     x = normal(30, 3)

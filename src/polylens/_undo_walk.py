@@ -15,14 +15,14 @@ from torch import Tensor
 
 from . import _undo
 from ._factors import Factors
-from ._links import Link
+from ._links import Link, section
 from ._types import Tolerance
 from ._undo_affine import EPS, ROUNDING, Affine
 from ._undo_residual import residual
 from .errors import UnsupportedError
 from .gates import Diagonal, MaxGate
 from .smooth import Smooth
-from .steps import Scale
+from .steps import Scale, flat
 
 PROBES = 16
 _SURE = 8.0  # standard deviations of its error that a value is known up to
@@ -55,12 +55,16 @@ class Rows(NamedTuple):
 @final
 @dataclass(eq=False, slots=True)
 class State:
-    """What is known of one value, for a batch: flat tensors (batch, entries), and `errors` (batch, probes, entries)."""
+    """What is known of one value, for a batch: flat tensors (batch, entries), and `errors` (batch, probes, entries).
+
+    An entry that is not `known` is any number between `low` and `high`, or, where `loose`, one of some of them only.
+    """
 
     value: Tensor
     known: Tensor
     low: Tensor
     high: Tensor
+    loose: Tensor
     errors: Tensor
 
     @classmethod
@@ -71,7 +75,8 @@ class State:
     @classmethod
     def exactly(cls, value: Tensor, errors: Tensor) -> State:
         """Return the state of a value all of whose entries are known."""
-        return cls(value, torch.ones_like(value, dtype=torch.bool), value, value, errors)
+        known = torch.ones_like(value, dtype=torch.bool)
+        return cls(value, known, value, value, ~known, errors)
 
     def room(self, precision: float) -> Tensor:
         """Return up to what the entries are known."""
@@ -117,6 +122,7 @@ class Walk:
         self.family: list[Rows | None] = [None] * len(y)
         self.settled = [len(chain)] * len(y)
         self.targets = list(y)
+        self._rooms = list(self.state.room(precision))
         self.steps: list[Undone] = []
         self._random = torch.Generator().manual_seed(seed)
         self._rank: int | None = None
@@ -132,11 +138,11 @@ class Walk:
             if bool(came.any()):
                 self._undo(link, j)
             self._noted(link, came)
-            whole = self.state.known.all(1) & self.live
+            whole, room = self.state.known.all(1) & self.live, self.state.room(self.precision)
             for i in torch.nonzero(whole).reshape(-1).tolist():
                 if not self.impossible[i] and self.family[i] is None:
                     self.obstacle[i] = None
-                self.settled[i], self.targets[i] = j - 1, self.state.value[i]
+                self.settled[i], self.targets[i], self._rooms[i] = j - 1, self.state.value[i], room[i]
         self._at_the_input()
 
     def error(self) -> Tensor:
@@ -161,6 +167,7 @@ class Walk:
     def _at_the_input(self) -> None:
         """Note what is known of inputs that a gate or a scale in front has forgotten in part."""
         s = self.state
+        self.live &= ~s.loose.any(1)  # which of the numbers in between they are only a search can tell
         for i in torch.nonzero(~s.known.all(1) & self.live).reshape(-1).tolist():
             eye = torch.eye(s.value.shape[1], dtype=torch.float64)
             rows, upper, lower = s.known[i], torch.isfinite(s.high[i]) & ~s.known[i], torch.isfinite(s.low[i]) & ~s.known[i]
@@ -195,7 +202,7 @@ class Walk:
         shape = link.net.shape_of(link.source)
         places = link.map().linear(torch.arange(float(link.inputs), dtype=torch.float64).reshape(1, *shape)).reshape(-1).long()
         s = self.state
-        for name in ("value", "known", "low", "high", "errors"):
+        for name in ("value", "known", "low", "high", "loose", "errors"):
             old = getattr(s, name)
             new = torch.empty_like(old)
             new[..., places] = old
@@ -224,7 +231,7 @@ class Walk:
         errors = (s.errors + self._noise(self.precision * terms)) / by
         none = gone | ~s.known
         low, high = (torch.where(gone, e, v) for e, v in ((-torch.inf, ends.amin(0)), (torch.inf, ends.amax(0))))
-        self._keep(value, s.known & ~gone, low, high, errors)
+        self._keep(value, s.known & ~gone, low, high, s.loose | (gone & _bounded(s)), errors)
         self._worst = float((1 / by.abs())[~gone].max()) if bool((~gone).any()) else 1.0
         self._amplification = torch.where(none, 0.0, 1 / by.abs()).amax(1)
         if bool(gone.any()):
@@ -246,8 +253,10 @@ class Walk:
             self._stop(_only(i, len(z)), _out_of_range(link, s.value[i], missing[i] & s.known[i]), impossible=True)
         slope = self._slopes(link, z)
         errors = (s.errors + self._noise(self.precision * s.value.abs())) / slope[:, None] + self._noise(EPS * z.abs())
-        low, high = (torch.where(s.known, t, end) for t, end in ((low, -torch.inf), (high, torch.inf)))
-        self._keep(torch.where(known, z, 0.0), known, low, high, errors)
+        first, last, lost = (t.flatten(1) for t in _undo.carried(node, s.low.reshape(-1, *shape), s.high.reshape(-1, *shape)))
+        low, high = torch.where(s.known, low, first), torch.where(s.known, high, last)
+        loose = torch.where(s.known, several, s.loose | lost)
+        self._keep(torch.where(known, z, 0.0), known, low, high, loose, errors)
         self._amplification = torch.where(known, 1 / slope, 0.0).amax(1)
         self._worst = _undo.steepest(node)
         folded, flat = (several & s.known).any(1), (~known & s.known & ~several).any(1)
@@ -265,9 +274,9 @@ class Walk:
         for i in torch.nonzero(who & self.live).reshape(-1).tolist():
             self.obstacle[i] = self.obstacle[i] or obstacle
 
-    def _keep(self, value: Tensor, known: Tensor, low: Tensor, high: Tensor, errors: Tensor) -> None:
+    def _keep(self, value: Tensor, known: Tensor, low: Tensor, high: Tensor, loose: Tensor, errors: Tensor) -> None:
         low, high = torch.where(known, value, low), torch.where(known, value, high)
-        self.state = State(value, known, low, high, torch.where(known[:, None], errors, 0.0))
+        self.state = State(value, known, low, high, loose, torch.where(known[:, None], errors, 0.0))
 
     # -- affine maps
 
@@ -286,7 +295,7 @@ class Walk:
         terms = torch.linalg.vector_norm(own.terms(x) + b.abs(), dim=1)
         self._allowed = _PROOF * spread + Tolerance().relative * terms
         self._amplification = torch.full_like(self._missed, 1 / own.least)
-        self._partial(own, link, new, at_input)
+        self._partial(own, link, new, j)
         bad = (self._missed > self._allowed) & self.live
         if not own.is_dense:
             words = "conjugate gradients come to no solution: there is none, or the layer is too ill-conditioned for them"
@@ -325,7 +334,7 @@ class Walk:
         words = f"of {n} dimensions it passes on {rank}: {n - rank} are free, and what comes before is not affine"
         self._stop(who & ~self.impossible, Obstacle(link.name, "rank", words))
 
-    def _partial(self, own: Affine, link: Link, new: State, at_input: bool) -> None:
+    def _partial(self, own: Affine, link: Link, new: State, j: int) -> None:
         """Solve for samples of whose outputs only some entries are known, one after the other."""
         s = self.state
         for i in torch.nonzero(~s.known.all(1) & self.live).reshape(-1).tolist():
@@ -344,23 +353,34 @@ class Walk:
                 torch.linalg.vector_norm(b.abs() + own.terms(new.value[i : i + 1])[0][rows])
             )
             if factors.rank == own.map.inputs:
-                self._within(own, link, i, new.value[i], new.errors[i])
-            elif at_input and self._missed[i] <= self._allowed[i]:
+                self._within(own, j, i, new.value[i], new.errors[i])
+            elif j == 1 and self._missed[i] <= self._allowed[i] and not bool(s.loose[i].any()):
                 self.family[i] = self._rows(own, i)
             else:
                 passed = f"of {own.map.inputs} dimensions the known outputs pass on {factors.rank}"
                 self._stop(_only(i, len(s.value)), Obstacle(link.name, "rank", passed))
 
-    def _within(self, own: Affine, link: Link, i: int, x: Tensor, errors: Tensor) -> None:
-        """Check the intervals of the other entries at the only point that is left."""
+    def _within(self, own: Affine, j: int, i: int, x: Tensor, errors: Tensor) -> None:
+        """Check the intervals of the other entries at the only point that is left, or what the point gives behind the gates."""
         s = self.state
         z = own.apply(x[None])[0]
-        spread = own.linear(errors).square().mean(0).sqrt()
-        room = _PROOF * spread + Tolerance().relative * (own.terms(x[None])[0] + z.abs())
-        if bool(((z < s.low[i] - room) | (z > s.high[i] + room)).any()):
+        moved = own.linear(errors)
+        room = _PROOF * moved.square().mean(0).sqrt() + Tolerance().relative * (own.terms(x[None])[0] + z.abs())
+        wrong = bool(((z < s.low[i] - room) | (z > s.high[i] + room)).any())
+        if wrong or (bool(s.loose[i].any()) and self._misses(j, i, z, moved)):
             words = "the one input that its known outputs leave gives others that do not fit"
             self.obstacle[i] = None
-            self._stop(_only(i, len(s.value)), Obstacle(link.name, "rows", words), impossible=True)
+            self._stop(_only(i, len(s.value)), Obstacle(self.chain[j - 1].name, "rows", words), impossible=True)
+
+    def _misses(self, j: int, i: int, z: Tensor, moved: Tensor) -> bool:
+        """Say whether the value z (entries,) behind link j, known up to `moved`, does not lead to the last whole value."""
+        behind = section(self.chain[0].net, self.chain[j - 1].value, self.chain[self.settled[i] - 1].value)
+        with torch.no_grad():
+            out = flat(behind.forward(torch.stack([z, *(z + moved)]).reshape(-1, *behind.input_shape)), 1)
+        spread = (out[1:] - out[0]).square().mean(0).sqrt()
+        terms = out[0].abs() + self.targets[i].abs()
+        room = _PROOF * (spread + self._rooms[i] / _SURE) + Tolerance().relative * terms
+        return bool(((out[0] - self.targets[i]).abs() > room).any())
 
     def _rows(self, own: Affine, i: int) -> Rows:
         """Return what is known of the input of an affine map."""
@@ -388,6 +408,11 @@ class Walk:
         self.state = State.exactly(x.flatten(1), errors)
         self._worst = found.amplification
         self._amplification = torch.full((len(z),), found.amplification, dtype=torch.float64)
+
+
+def _bounded(s: State) -> Tensor:
+    """Return which entries lie in an interval that has an end."""
+    return ~s.known & (torch.isfinite(s.low) | torch.isfinite(s.high))
 
 
 def _only(i: int, count: int) -> Tensor:

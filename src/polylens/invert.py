@@ -17,6 +17,7 @@ from ._check import ArrayLike, array, as_tensor, finite, floating, is_batch, who
 from ._least_distance import least
 from ._least_norm import Found, fibre_dimension, is_nowhere, least_norm
 from ._links import Link, links, section
+from ._rounding import evaluated
 from ._types import Result
 from ._undo_affine import EPS, Affine
 from ._undo_walk import PROBES, Obstacle, Rows, Undone, Walk
@@ -40,6 +41,7 @@ WORDS = {
     "none": "no input",
     "undecided": "undecided",
 }
+_SAME = 1e-7  # of the terms of an output: far above what a convex program leaves, and far below what a jump makes
 _BYTES = 1 << 27  # of the probes of a chunk
 
 
@@ -326,10 +328,18 @@ def _outcome(
     j = walk.settled[i]
     front = section(net, 0, chain[j - 1].value)
     found = least_norm(front, chain[:j], walk.targets[i], starts, seed, limit) if starts else None
+    if found is not None and not _gives(front, found.point, walk.targets[i]):
+        return "undecided", None  # the least norm is at the end of a piece that jumps, and belongs to the piece behind
     if found is None:
         none = bool(starts) and (_out_of_reach(chain, walk, i) or is_nowhere(front, chain[:j], walk.targets[i]))
         return ("none" if none else "undecided"), None
     return "partial", _rest(net, front, found, walk.targets[i])
+
+
+def _gives(net: Network, point: Tensor, target: Tensor) -> bool:
+    """Say whether a point has an output, up to rounding."""
+    out, terms = (t.reshape(-1) for t in evaluated(net, point.reshape(1, *net.input_shape), _SAME))
+    return bool((out - target).abs().max() <= _SAME * max(terms.max(), target.abs().max()))
 
 
 def _family(net: Network, rows: Rows) -> tuple[Kind, Rest | None]:
