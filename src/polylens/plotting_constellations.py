@@ -74,11 +74,12 @@ def _clusters(result: Constellations, ax: Axes, plateaus: int) -> None:
         label = f"{words}: {score:.3f}"
         ax.step(thresholds, counts.mean(0), where="post", color=color, linestyle="--", linewidth=1.3, label=label)
     ax.step(thresholds, result.counts.numpy(), where="post", color=BLUE, linewidth=1.9, label=f"data: {result.normalised:.3f}")
-    for p in result.plateaus(plateaus):
+    for p in result.plateaus(plateaus) if plateaus else []:
         ax.axvspan(p.start, p.stop, color=FAINT, alpha=0.6, linewidth=0, zorder=0)
         middle, words = ((p.start + p.stop) / 2, p.clusters), f"{p.clusters:,} clusters"
-        place: Any = {"textcoords": "offset points", "rotation": 90, "ha": "center", "va": "bottom", "fontsize": 9}
-        ax.annotate(words, middle, (0, 6), color=INK, **place)
+        below = p.clusters**2 > len(result)  # in the upper half of a logarithmic axis, where there is room below the curve
+        place: Any = {"textcoords": "offset points", "rotation": 90, "ha": "center", "va": "top" if below else "bottom"}
+        ax.annotate(words, middle, (0, -6 if below else 6), color=INK, fontsize=9, **place)
     ax.set(ylabel="clusters", title=f"Clusters of {len(result):,} patterns, {result.linkage} linkage")
 
 
