@@ -223,6 +223,7 @@ FOLDERS: dict[str, tuple[set[str], ...]] = {
             "overview",
             "performance",
             "frequencies",
+            "pattern_geometry",
             "classifiers",
             "regions",
             "sensitivities",

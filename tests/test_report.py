@@ -108,8 +108,17 @@ def test_each_figure_is_there_as_png_and_svg(folder: Path) -> None:
     names = {p.stem for p in (folder / "figures").iterdir()}
     regions = {"region_sizes", "across", "slice", "segment"}
     lost = {"forgotten", "forgotten_layers", "fibres"}
-    maps = {"classifiers", "misclassified", "sensitivities", "singular_values", "layer_spectra", "gate_effects", "preimages_of_layers"}
-    assert names == {"units", "frequencies"} | maps | regions | lost
+    maps = {
+        "classifiers",
+        "misclassified",
+        "sensitivities",
+        "singular_values",
+        "layer_spectra",
+        "gate_effects",
+        "preimages_of_layers",
+    }
+    alike = {"distances", "votes", "clusters", "neighbours"}
+    assert names == {"units", "frequencies"} | maps | regions | lost | alike
     for name in names:
         assert (folder / "figures" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
         assert "</svg>" in (folder / "figures" / f"{name}.svg").read_text()

@@ -8,6 +8,7 @@ from .classifiers import classifiers
 from .forgotten import forgotten
 from .frequencies import frequencies
 from .overview import overview
+from .pattern_geometry import pattern_geometry
 from .performance import performance
 from .regions import regions
 from .section import Section
@@ -21,6 +22,7 @@ SECTIONS: tuple[Callable[[Subject], Section], ...] = (
     overview,
     performance,
     frequencies,
+    pattern_geometry,
     classifiers,
     sensitivities,
     singular_values,
