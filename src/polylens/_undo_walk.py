@@ -110,6 +110,7 @@ class Walk:
     """A batch on its way back: `state` of the present value, who is `live`, and for each sample where and why it stopped.
 
     `settled` is the number of links in front of the last value of which every entry was known, and `targets` that value.
+    `unproven` are those that went on with one of perhaps several solutions: what is met from there on proves nothing.
     """
 
     def __init__(self, chain: tuple[Link, ...], y: Tensor, precision: float, seed: int) -> None:
@@ -142,7 +143,8 @@ class Walk:
             for i in torch.nonzero(whole).reshape(-1).tolist():
                 if not self.impossible[i] and self.family[i] is None:
                     self.obstacle[i] = None
-                self.settled[i], self.targets[i], self._rooms[i] = j - 1, self.state.value[i], room[i]
+                if not self.unproven[i]:
+                    self.settled[i], self.targets[i], self._rooms[i] = j - 1, self.state.value[i], room[i]
         self._at_the_input()
 
     def error(self) -> Tensor:
@@ -188,7 +190,7 @@ class Walk:
     def _stop(self, who: Tensor, obstacle: Obstacle, impossible: bool = False) -> None:
         for i in torch.nonzero(who & self.live).reshape(-1).tolist():
             self.obstacle[i] = self.obstacle[i] or obstacle
-        self.impossible |= who & self.live & impossible
+        self.impossible |= who & self.live & ~self.unproven & impossible
         self.live &= ~who
 
     def _noise(self, size: Tensor) -> Tensor:
@@ -304,9 +306,10 @@ class Walk:
         words = "its output lies outside of what its matrix reaches: the equations contradict one another"
         for i in torch.nonzero(bad).reshape(-1).tolist():
             self.obstacle[i] = Obstacle(link.name, "rows", words)
-        self.impossible |= bad
+        self.impossible |= bad & ~self.unproven
+        self.live &= ~(bad & self.unproven)
         if not own.is_dense:
-            self.unproven |= whole & self.live
+            self._unranked(own, link, whole & self.live, at_input)
         elif own.factors.rank < own.map.inputs:
             self._wide(own, link, whole & self.live, at_input)
         self.state = new
@@ -333,6 +336,14 @@ class Walk:
         rank, n = own.factors.rank, own.map.inputs
         words = f"of {n} dimensions it passes on {rank}: {n - rank} are free, and what comes before is not affine"
         self._stop(who & ~self.impossible, Obstacle(link.name, "rank", words))
+
+    def _unranked(self, own: Affine, link: Link, who: Tensor, at_input: bool) -> None:
+        """Go on with a solution that is one of several, for all that is known; stop where it is one for sure."""
+        m, n = own.map.outputs, own.map.inputs
+        if m < n and not at_input:
+            words = f"of {n} dimensions it passes on {m} at most, and what comes before is not affine"
+            self._stop(who, Obstacle(link.name, "rank", words))
+        self.unproven |= who
 
     def _partial(self, own: Affine, link: Link, new: State, j: int) -> None:
         """Solve for samples of whose outputs only some entries are known, one after the other."""

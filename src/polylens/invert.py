@@ -126,12 +126,15 @@ class Inversion(Result):
 
     @property
     def rest(self) -> Rest | None:
-        """All other inputs that give a single output, None where there are none, or none are known."""
+        """All inputs known to give a single output, None where there is one alone, or none is known."""
         return self._only(self.rests)
 
     @property
     def amplification(self) -> Tensor:
-        """The product of all layers' amplifications, (*batch,): a bound on how much the way back makes errors grow here."""
+        """The product of all layers' amplifications, (*batch,): how much the way back makes errors grow here at most.
+
+        Of layers too large for a matrix it is an estimate, from below.
+        """
         found = torch.stack([step.amplification for step in self.steps]).prod(0) if self.steps else torch.ones_like(self.error)
         return found.reshape(self.error.shape)
 
@@ -321,10 +324,12 @@ def _outcome(
     """Say what is known of one output, and search for an input where the walk stopped."""
     if bool(walk.impossible[i]):
         return "none", None
+    if bool(walk.live[i] & walk.unproven[i]):
+        return "undecided", None
     if (rows := walk.family[i]) is not None:
         return _family(net, rows)
     if bool(walk.live[i]):
-        return ("undecided" if bool(walk.unproven[i]) else "unique"), None
+        return "unique", None
     j = walk.settled[i]
     front = section(net, 0, chain[j - 1].value)
     found = least_norm(front, chain[:j], walk.targets[i], starts, seed, limit) if starts else None
@@ -344,9 +349,10 @@ def _gives(net: Network, point: Tensor, target: Tensor) -> bool:
 
 def _family(net: Network, rows: Rows) -> tuple[Kind, Rest | None]:
     found = least(*rows)
-    if found is None:
+    if found is None or not found.proven:
         proof = is_empty(_equations(rows.equal, rows.value) & Polytope.of(rows.matrix, rows.bound))
-        return ("none" if proof.answer else "undecided"), None
+        if found is None or proof.answer is not False:
+            return ("none" if proof.answer else "undecided"), None
     dimension = fibre_dimension(rows.equal, rows.value, Polytope.of(rows.matrix, rows.bound))
     point = found.point.reshape(net.input_shape)
     rest = Rest(point, dimension, found.proven, found.proven, 1, rows, None)
