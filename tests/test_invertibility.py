@@ -89,6 +89,19 @@ def test_the_drawing_counts_every_input_and_marks_the_inputs_of_the_layer() -> N
         pyplot.close(ax.figure)  # type: ignore[arg-type]
 
 
+def test_bars_hold_equally_many_counts() -> None:
+    found = invertibility(zoo.digits(), zoo.digits_data("test").inputs[:100])
+    for layer, bins in ((0, 40), (1, 40), (1, 7), (2, 40)):
+        ax = found.plot(layer=layer, bins=bins)
+        edges = [bar.get_x() for bar in ax.patches]
+        widths = {round(bar.get_width(), 9) for bar in ax.patches}
+        pyplot.close(ax.figure)  # type: ignore[arg-type]
+        assert len(widths) == 1
+        assert next(iter(widths)) % 1 == 0
+        assert all((edge + 0.5) % 1 == 0 for edge in edges)
+        assert len(set(edges)) <= bins
+
+
 def test_results_are_plain() -> None:
     net = dense([([[1.0], [-1.0]], [0.0, 0.0]), ([[1.0, 1.0]], None)])
     plain = invertibility(net, torch.tensor([[2.0], [-1.0]])).to_dict()

@@ -241,6 +241,19 @@ def test_outputs_of_other_gates_are_undone_first() -> None:
         assert torch.allclose(layer_preimage(a, b, y=y, gate=gate, slope=0.2).point, x)  # type: ignore[arg-type]
 
 
+def test_outputs_in_float32_are_met_up_to_their_rounding() -> None:
+    gen = torch.Generator().manual_seed(0)
+    weight, bias, x = (torch.randn(*shape, generator=gen) for shape in ((40, 5), (40,), (5,)))
+    y = torch.relu(weight @ x + bias)
+    found = layer_preimage(weight, bias, y=y)
+    assert found.kind == "singleton"
+    assert torch.allclose(found.point, x.double(), atol=1e-5)
+    with pytest.raises(GeometryError, match="no input has the positive part"):
+        layer_preimage(weight, bias, y=y.double())  # in float64 the same numbers contradict one another
+    with pytest.raises(GeometryError, match="no input has the positive part"):
+        layer_preimage(weight, bias, y=y * torch.linspace(1.0, 1.001, 40))
+
+
 def test_an_absolute_value_has_an_input_for_every_sign_that_fits() -> None:
     a = tensor([[1.0, 0.0], [0.0, 1.0]])
     found = layer_preimage(a, None, tensor([3.0, 4.0]), gate="abs")

@@ -14,25 +14,26 @@ from .errors import GeometryError, InputError
 from .polytope import Polytope
 
 
-def some_input(layer: Layer, y: Tensor, slope: float, tolerance: Tolerance) -> tuple[Tensor, Split]:
-    """Return an input with output y, and which rows hold how."""
+def some_input(layer: Layer, y: Tensor, slope: float, tolerance: Tolerance, precision: float = 0.0) -> tuple[Tensor, Split]:
+    """Return an input with output y, which is rounded to `precision` of its terms, and which rows hold how."""
     z = _pre_activation(layer, y, slope)
     equal = y > 0 if layer.gate == "relu" else torch.ones(layer.m, dtype=torch.bool)
     split = Split(equal, ~equal, torch.zeros_like(z))
-    x = some_point(layer, split, z, tolerance)
+    x = some_point(layer, split, z, tolerance, precision)
     if isinstance(x, str):
         raise GeometryError(f"layer_preimage: expected an output of the layer; no input {x}")
     return x, split
 
 
-def some_point(layer: Layer, split: Split, z: Tensor, tolerance: Tolerance) -> Tensor | str:
+def some_point(layer: Layer, split: Split, z: Tensor, tolerance: Tolerance, precision: float = 0.0) -> Tensor | str:
     """Return an input whose pre-activations are z where equalities hold and within the inequalities elsewhere, or what no
     input does. Raises GeometryError where the solver's answer cannot be verified."""
     equal = split.equal
     rows, values = layer.weight[equal], (z - layer.bias)[equal]
     x = torch.linalg.pinv(rows) @ values if len(rows) else torch.zeros(layer.n, dtype=torch.float64)
     size = rows.abs() @ x.abs() + values.abs() + layer.bias[equal].abs()
-    missed = (rows @ x - values).abs() - 1024 * tolerance.relative * size  # solving leaves more than one product does
+    room = max(1024 * tolerance.relative, 16 * precision)  # solving leaves more than one product does
+    missed = (rows @ x - values).abs() - room * size
     if bool((missed > 0).any()):
         return "has the positive part of this y"
     less = layer.inequalities(split)

@@ -148,7 +148,8 @@ def layer_preimage(
         weight: (m, n).
         bias: (m,), 0 where None.
         x: an input (n,); or else
-        y: an output, (m,), or (2 m,) for "crelu"; an input is then sought first. Not for "abs".
+        y: an output, (m,), or (2 m,) for "crelu"; an input is then sought first. Not for "abs". It is taken to be as exact as
+            its type says: outputs in float32 are met up to their rounding.
         gate: "relu"; "leaky_relu", "crelu" (ReLU of z and of -z), "identity", whose rows are all equalities; "abs".
         windows: for max-pooling behind the gate, "relu" or "identity": the units of each window (windows, candidates), -1
             beside them where some have fewer; the output is then the largest of each.
@@ -180,11 +181,18 @@ def layer_preimage(
     if y is not None:
         if windows is not None:
             raise InputError("layer_preimage: expected an input x for windows, whose outputs leave the winners open; got y")
-        point, split = some_input(layer, checked(y, "y", ((2 if gate == "crelu" else 1) * layer.m,)), slope, tolerance)
+        output = checked(y, "y", ((2 if gate == "crelu" else 1) * layer.m,))
+        point, split = some_input(layer, output, slope, tolerance, _rounding(y))
     else:
         point = checked(x, "x", (layer.n,))
         split = layer.split(point, tolerance)
     return _answer(layer, point, split, exact, tolerance)
+
+
+def _rounding(y: ArrayLike) -> float:
+    """Return the rounding of outputs, 0 where it is that of float64."""
+    name = str(getattr(y, "dtype", "float64")).removeprefix("torch.")
+    return 0.0 if name == "float64" else torch.finfo(getattr(torch, name)).eps
 
 
 # -- the answer

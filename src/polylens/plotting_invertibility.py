@@ -33,7 +33,8 @@ def _(result: Invertibility, ax: Axes | None = None, *, layer: str | int = 0, bi
     near = found.inputs <= _FAR * max(high, 1)
     if near:
         low, high = min(low, found.inputs), max(high, found.inputs)
-    edges = np.linspace(low - 0.5, high + 0.5, min(bins, high - low + 1) + 1)
+    wide = -(-(high - low + 1) // bins)  # whole numbers: bars over parts of counts would differ in height by chance
+    edges = np.arange(low - 0.5, high + 0.5 + wide, wide)
     with style():
         ax = _axes(ax, 7, 3.6)
         ax.hist(
