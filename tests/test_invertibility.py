@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 from matplotlib import pyplot
@@ -160,3 +162,23 @@ def test_layers_by_their_nonzero_entries_agree_with_their_matrices() -> None:
                         (plain.equalities[0] @ torch.from_numpy(found.ray)).abs().max() < 1e-11 if plain.positive else True
                     )
                     assert bool((plain.inequalities.matrix @ torch.from_numpy(found.ray)).max() < 1e-11)
+
+
+def test_nonzero_entries_alone_do_not_make_an_input_the_only_one_under_an_absolute_value() -> None:
+    net = dense([([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], [1.0, 1.0, 2.0])], gate=["abs"])  # even around (-1, -1)
+    affine, x = layer_map(net, net.value_of(0) - 1), torch.tensor([1.0, 3.0], dtype=torch.float64)
+    large = large_layer(affine, "abs", False)
+    assert isinstance(large, LargeLayer)
+    assert large.kind(x.numpy(), Tolerance()).kind == "undecided"
+    assert layer_preimage(affine.matrix(), affine.offset, x, gate="abs").kind == "bounded"
+
+
+def test_a_layer_too_large_for_its_entries_is_skipped_unless_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["polylens.invertibility"], "MOST_ENTRIES", 3)
+    monkeypatch.setattr("polylens._large_layer.MOST_NONZEROS", 3)
+    net = dense([([[1.0], [2.0]], None), ([[1.0, 2.0], [3.0, 4.0]], None), ([[1.0, 1.0]], None)])
+    found = invertibility(net, [[1.0]])
+    assert [layer.name for layer in found.layers] == ["relu1", "linear3"]
+    assert "4 entries" in found.skipped["relu2"]
+    with pytest.raises(UnsupportedError, match="leave it out"):
+        invertibility(net, [[1.0]], ["relu2"])

@@ -39,8 +39,8 @@ class LargeLayer(NamedTuple):
         equal = z > room if self.gate == "relu" else np.ones(len(z), dtype=bool)
         n, p = len(x), int(equal.sum())
         tight = bool((np.abs(z[~equal]) <= room[~equal]).any()) or (self.orthant and bool((x <= 0).any()))
-        if p >= n:
-            return _spanning(self.rows[equal])
+        if p >= n:  # of |A x + b| an input with other signs may share the output
+            return _spanning(self.rows[equal]) if self.gate != "abs" else _undecided(-1)
         if len(z) <= n and not self.orthant:
             return _undecided(-1) if (ray := self._ray(equal, tolerance)) is None else _unbounded(ray)
         return self._within(equal, tight, tolerance)

@@ -141,7 +141,7 @@ def invertibility(
         tolerance: as for `layer_preimage`.
 
     Raises:
-        UnsupportedError: a layer that was asked for by name is skipped otherwise; or its matrix would be too large.
+        UnsupportedError: one of `layers` cannot be asked; without them such layers are skipped, with the reason.
         InputError, ShapeError: as for `patterns`.
 
     Algorithm: that of `layer_preimage`, without a pair of inputs, once for each layer and input; proofs of one input start
@@ -160,8 +160,12 @@ def invertibility(
     asked, skipped = _asked(net, layers, domain)
     rows = torch.cat(list(batches(array(X), net.input_shape, _BATCH, torch.float64, net.device)))
     with torch.no_grad():
-        found = tuple(_over(net, layer, rows, tolerance) for layer in asked)
-    return Invertibility(found, skipped)
+        answers = {layer.name: _over(net, layer, rows, tolerance) for layer in asked}
+    large = {name: found for name, found in answers.items() if isinstance(found, str)}
+    if layers is not None:
+        for name, why in large.items():
+            raise UnsupportedError(f"{name}: {why}; leave it out of `layers`")
+    return Invertibility(tuple(found for found in answers.values() if not isinstance(found, str)), skipped | large)
 
 
 def _asked(net: Network, layers: Sequence[str | int] | None, domain: Polytope | None) -> tuple[list[Asked], dict[str, str]]:
@@ -180,13 +184,17 @@ def _asked(net: Network, layers: Sequence[str | int] | None, domain: Polytope | 
     return found, skipped
 
 
-def _over(net: Network, asked: Asked, x: Tensor, tolerance: Tolerance) -> LayerKinds:
+def _over(net: Network, asked: Asked, x: Tensor, tolerance: Tolerance) -> LayerKinds | str:
+    """Return the kinds of one layer, or why it is too large to be asked."""
+    question = _question(asked, tolerance)
+    if isinstance(question, str):
+        return question
     values = torch.cat([net.forward(part, last=asked.map.source).flatten(1) for part in x.split(_BATCH)]).cpu()
-    question, note = _question(asked, tolerance)
+    kind_of, note = question
     rows = []
     for value in progress(values, len(values), asked.name):
         start = time.perf_counter()
-        found = question(value)
+        found = kind_of(value)
         rows.append((KINDS.index(found.kind), found.dimension, found.diameter, time.perf_counter() - start))
     kind, dimensions, diameters, seconds = zip(*rows, strict=True)
     positive = torch.cat([(part > 0).flatten(1).sum(1) for part in _outputs(net, asked, x)]).cpu()
@@ -212,14 +220,14 @@ def _outputs(net: Network, asked: Asked, x: Tensor) -> Iterator[Tensor]:
         yield net.forward(part, last=last)
 
 
-def _question(asked: Asked, tolerance: Tolerance) -> tuple[Callable[[Tensor], Size], str]:
-    """Return how to ask for the kind at an input of the layer, and what is to be said of that."""
+def _question(asked: Asked, tolerance: Tolerance) -> tuple[Callable[[Tensor], Size], str] | str:
+    """Return how to ask for the kind at an input of the layer, and what is to be said of that; or why it is too large."""
     if asked.map.inputs * asked.map.outputs <= MOST_ENTRIES:
         matrix, offset = asked.map.matrix().cpu(), asked.map.offset.cpu()
         layer, start = Layer.of(matrix, offset, asked.gate, asked.reachable, asked.windows), Start()
         return lambda x: kind_at(layer, x, start, tolerance), ""
     large = large_layer(asked.map, asked.gate, asked.reachable == "orthant")
     if isinstance(large, str):
-        raise UnsupportedError(f"{asked.name}: {large}; leave it out of `layers`")
+        return large
     note = "by its nonzero entries; undecided where fewer rows than inputs hold as equalities and others are too many"
     return lambda x: large.kind(x.numpy(), tolerance), note
