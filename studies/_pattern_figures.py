@@ -44,7 +44,8 @@ def frequencies(runs: Sequence[Run]) -> Figure:
             ax.set_xticks([0, 0.5, 1], ["0", "½", "1"], fontsize=9)
         epochs = runs[0].recording.steps[-1]
         figure.supxlabel(
-            f"P(active) of units: grey before training, blue after {epochs} epochs of {OPTIMISER_WORDS[runs[0].optimiser]}",
+            f"P(active) of units: grey before training, blue after {epochs} epochs of "
+            f"{OPTIMISER_WORDS[runs[0].optimiser]}; heights are square roots of shares",
             fontsize=10,
         )
     return figure
@@ -87,17 +88,21 @@ def _curve(ax: Axes, runs: Sequence[Run], what: str) -> None:
     ax.grid(axis="y")
 
 
-def trainability(runs: Sequence[Run], found: Mapping[str, Mapping[str, float]]) -> Figure:
+def trainability(
+    runs: Sequence[Run], found: Mapping[str, Mapping[str, float]], within: Mapping[str, Mapping[str, float]]
+) -> Figure:
     """Return final training accuracy and loss of all runs against the saturation that they began with."""
     depths = sorted({run.depth for run in runs}, reverse=True)
     with style():
-        figure = new_figure(10.8, 4.3)
+        figure = new_figure(10.8, 4.5)
         for ax, what in zip(figure.subplots(1, 2), ("train_accuracy", "train_loss"), strict=True):
             for run in runs:
                 mark = MARKS[run.optimiser, depths.index(run.depth)]
                 ax.plot(run.saturation, run.last(what), mark, color=_colour(run, runs), markersize=7, alpha=0.85)
-            c = found[what]
-            ax.set_title(f"rank correlation {c['value']:+.2f} ({c['low']:+.2f} to {c['high']:+.2f})", fontsize=10.5)
+            c = within[what]
+            part = f"{c['value']:+.2f} ({c['low']:+.2f} to {c['high']:+.2f})"
+            title = f"rank correlation {found[what]['value']:+.2f};\nat one depth and optimiser {part}"
+            ax.set_title(title, fontsize=10.5)
             words = {
                 "train_accuracy": "training accuracy after the last epoch",
                 "train_loss": "training loss after the last epoch",
@@ -128,26 +133,31 @@ def _key(figure: Figure, runs: Sequence[Run], depths: Sequence[int]) -> None:
 def distances(recording: Recording) -> Figure:
     """Return how far random pairs are apart at every layer, before training in grey and after it in blue."""
     with style():
-        figure = new_figure(10.8, 3.1)
+        figure = new_figure(10.8, 3.4)
         axes = figure.subplots(1, len(recording.layers), sharey=True, squeeze=False)[0]
         for k, ax in enumerate(axes):
-            for index, colour, words in ((0, GREY, "before"), (-1, BLUE, f"after {recording.steps[-1]} epochs")):
-                _pairs(ax, recording[index].distances[k], colour, words)
+            means = [_pairs(ax, recording[index].distances[k], colour) for index, colour in ((0, GREY), (-1, BLUE))]
             units = recording.layers[k].num_units
-            ax.axvline(units / 2, color=ORANGE, linewidth=1.2, linestyle=(0, (4, 3)))
-            ax.set(title=f"layer {k + 1}", xlabel=f"units that differ, of {units}", xlim=(0, None))
-            ax.legend(fontsize=8.5, loc="upper left")
-        axes[0].set(ylabel="share of pairs", ylim=(0, 1.25 * axes[0].get_ylim()[1]))
+            ax.axvline(units / 2, color=ORANGE, linewidth=1.2, linestyle=(0, (4, 3)), label="half of the units")
+            words = f"layer {k + 1}: mean {means[0]:.1f}, then {means[1]:.1f}"
+            ax.set_title(words, fontsize=10.5)
+            ax.set(xlabel=f"units that differ, of {units}", xlim=(0, None))
+        handles = axes[0].patches[:2] + axes[0].lines[:1]
+        words = ["before training", f"after {recording.steps[-1]} epochs", "half of the units"]
+        figure.legend(handles, words, loc="outside lower center", ncols=3)
+        axes[0].set_ylabel("share of pairs")
         axes[0].yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
     return figure
 
 
-def _pairs(ax: Axes, counts: Tensor, colour: str, words: str) -> None:
+def _pairs(ax: Axes, counts: Tensor, colour: str) -> float:
+    """Draw distances, and return their mean."""
     width = max(1, len(counts) // 64)
     edges = np.arange(0, len(counts) + width, width) - 0.5
     shares = np.histogram(np.arange(len(counts)), edges, weights=counts.numpy())[0] / max(1, int(counts.sum()))
     mean = float((counts * torch.arange(len(counts))).sum()) / max(1, int(counts.sum()))
-    ax.stairs(shares / width, edges, fill=True, color=colour, alpha=0.55, label=f"{words}: mean {mean:.1f}")
+    ax.stairs(shares / width, edges, fill=True, color=colour, alpha=0.55)
+    return mean
 
 
 def independence(found: Mapping[str, Independence]) -> Figure:
@@ -156,12 +166,27 @@ def independence(found: Mapping[str, Independence]) -> Figure:
         figure = new_figure(10.8, 5.6)
         axes = figure.subplots(2, len(found), squeeze=False)
         for column, (name, result) in enumerate(found.items()):
-            for ax, part in ((axes[0, column], result.fair_bits), (axes[1, column], result)):
-                part.plot(ax)
-                ax.set_title(name, loc="left", fontsize=10.5)
-            axes[1, column].set_xlabel("variance of distances over that of independent units")
-            axes[1, column].set_xlim(left=0)
+            result.fair_bits.plot(axes[0, column])
+            axes[0, column].set_title(name, loc="left", fontsize=10.5)
+            axes[0, column].locator_params(axis="x", nbins=5)
+            _far_from_null(axes[1, column], result)
+        axes[1, 0].set_ylabel("permutations and data")
+        right = 1.1 * max(result.statistic for result in found.values())
+        for ax in axes[1]:
+            ax.set_xlim(0, right)
     return figure
+
+
+def _far_from_null(ax: Axes, result: Independence) -> None:
+    """Draw the statistic and its values under permutations as lines: bars would have no width beside the distance."""
+    low, high = float(result.null.min()), float(result.null.max())
+    words = f"{len(result.null)} permutations: {low:.3f} to {high:.3f}"
+    ax.vlines(result.null.numpy(), 0, 1, color=GREY, linewidth=1.5, label=words)
+    ax.axvline(result.statistic, color=ORANGE, linewidth=2, label=f"observed {result.statistic:.2f}, p = {result.p_value:.2g}")
+    ax.set_yticks([])
+    ax.spines["left"].set_visible(False)
+    ax.set(ylim=(0, 1), xlabel="variance of distances over that of independent units")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.37, 1), fontsize=9)
 
 
 def constellations(found: Mapping[str, Constellations]) -> Figure:
@@ -170,7 +195,7 @@ def constellations(found: Mapping[str, Constellations]) -> Figure:
         figure = new_figure(10.8, 4.2)
         axes = figure.subplots(1, len(found), sharey=True, squeeze=False)[0]
         for ax, (name, result) in zip(axes, found.items(), strict=True):
-            result.plot(ax, plateaus=1)
+            result.plot(ax, plateaus=0)
             ax.set_title(name)
             ax.legend(title="normalised integral", alignment="left", fontsize=8.5, loc="lower left")
         for ax in axes[1:]:
@@ -197,7 +222,7 @@ def hyperplanes(models: Mapping[int, Tensor]) -> Figure:
             ax.hist(d.numpy(), bins=40, density=True, color=BLUE, alpha=0.6)
             end = (3 / n) ** 0.5
             ax.plot([0, end, end], [1 / end, 1 / end, 0], color=ORANGE, linewidth=1.5, label="flat up to √(3/n)")
-            ax.set_ylim(0, 1.55 / end)
+            ax.set_ylim(0, 1.8 / end)
             ax.set(xlabel="distance from the origin", title=f"n = {n:,}", ylabel="density of units")
             ax.legend(title=f"median {float(d.median()):.4f}; inputs of N(0, I): {n**0.5:.0f}", alignment="left", fontsize=9)
     return figure
@@ -245,7 +270,8 @@ def second_layer(found: Sequence[SecondLayerLaw]) -> Figure:
             result.plot(ax)
             words = "the study's bias" if result.bias == 1 else "bias near 0"
             ax.set_title(f"n = {result.bits}, {words}: p {_p(result.p_value)}", fontsize=10.5)
-            ax.legend(fontsize=8.5)
+            ax.set_ylim(0, 1.3 * ax.get_ylim()[1])
+            ax.legend(fontsize=8.5, loc="upper center", ncols=2)
             ax.set_xlabel("share of patterns on which a unit fires" if result is found[-1] or result is found[-2] else "")
     return figure
 
@@ -257,7 +283,7 @@ def propagation(found: Mapping[str, Mapping[str, Propagation]]) -> Figure:
         axes = figure.subplots(1, len(found), sharey=True, squeeze=False)[0]
         for ax, (inputs, schemes) in zip(axes, found.items(), strict=True):
             for (scheme, result), colour in zip(schemes.items(), COLOURS, strict=False):
-                _signal(ax, result, colour, scheme)
+                _signal(ax, result, "--" if scheme == "ours" else "-", colour, scheme)
             ax.set_yscale("log")
             ax.grid(axis="y", color=FAINT)
             ax.set(title=inputs, xlabel="layer")
@@ -267,10 +293,10 @@ def propagation(found: Mapping[str, Mapping[str, Propagation]]) -> Figure:
     return figure
 
 
-def _signal(ax: Axes, result: Propagation, colour: str, scheme: str) -> None:
+def _signal(ax: Axes, result: Propagation, line: str, colour: str, scheme: str) -> None:
     rows = [row for row in result.layers if row.gate != "none"]
     steps = range(1, len(rows) + 1)
-    ax.plot(steps, [row.second_moment for row in rows], "-", color=colour, linewidth=1.6, label=scheme)
+    ax.plot(steps, [row.second_moment for row in rows], line, color=colour, linewidth=1.6, label=scheme)
     theory: list[Any] = [np.nan if row.predicted is None else row.predicted for row in rows]
     ax.plot(steps, theory, "D", color=colour, markersize=5, markerfacecolor="none")
 

@@ -17,8 +17,9 @@ import json
 import math
 import os
 import platform
+import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ from polylens.pattern_neighbours import neighbour_accuracy
 from polylens.plotting import saved
 
 DATA: dict[str, Callable[[], Split]] = {"cifar": cifar, "mnist": mnist, "digits": digits}
+NAMES = {"cifar": "CIFAR-10", "mnist": "MNIST", "digits": "digits"}
 STUDY_EPOCHS, CONSTELLATION_EPOCH = 5, 6
 STATED_UNIT = {"mean": 0.25, "deviation": 0.35, "positive mean": 0.4685, "positive deviation": 0.3489}
 STATED_ACCURACY = {
@@ -69,6 +71,7 @@ class Sizes:
 
     width: int = 256
     depths: tuple[int, int] = (10, 3)
+    optimisers: tuple[str, ...] = ("sgd", "adam")
     epochs: int = 10
     recorded: int = 1000
     images: int = 4000
@@ -84,7 +87,8 @@ class Sizes:
 QUICK = Sizes(
     width=24,
     depths=(4, 2),
-    epochs=2,
+    optimisers=("sgd",),
+    epochs=1,
     recorded=200,
     images=600,
     networks=2,
@@ -99,7 +103,7 @@ def main() -> None:
     asked = argparse.ArgumentParser(description="retell the study of activation patterns")
     asked.add_argument("--data", choices=sorted(DATA), default="cifar")
     asked.add_argument("--out", type=Path, required=True, help="folder for figures, numbers and recordings")
-    asked.add_argument("--epochs", type=int, help="of the networks of 10 and 3 layers (default: 10, or 2 with --quick)")
+    asked.add_argument("--epochs", type=int, help="of the networks of 10 and 3 layers (default: 10, or 1 with --quick)")
     asked.add_argument("--quick", action="store_true", help="small networks and samples: does everything run?")
     options = asked.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -121,6 +125,7 @@ class Study:
         self.raw = tuple(part[: size.images] for part in raw)
         self.split = normalised(self.raw, pixels=False)
         self.hidden = {depth: [size.width] * depth for depth in size.depths}
+        self.read = 0  # networks that an earlier run has trained
         self.claims: list[Claim] = []
         self.measured: dict[str, Any] = {}
         self.chance = float(torch.bincount(self.split[1]).max()) / len(self.split[1])
@@ -136,69 +141,76 @@ class Study:
     def learning(self) -> None:
         """Train and record all schemes; claims of P(active), of what trains, and of distances between images."""
         deep, flat = self.size.depths
-        runs = [self.run(s, depth, o) for o in OPTIMISERS for depth in self.size.depths for s in SCHEMES]
-        groups = {(o, d): [r for r in runs if (r.optimiser, r.depth) == (o, d)] for o in OPTIMISERS for d in self.size.depths}
-        self.draw("frequencies_10", draw.frequencies(groups["sgd", deep]))
-        self.draw("frequencies_3", draw.frequencies(groups["sgd", flat]))
-        self.draw("frequencies_10_adam", draw.frequencies(groups["adam", deep]))
+        runs = [self.run(s, depth, o) for o in self.size.optimisers for depth in self.size.depths for s in SCHEMES]
+        groups = self.by_group(runs)
+        for (optimiser, depth), found in groups.items():
+            self.draw(f"frequencies_{depth}_{optimiser}", draw.frequencies(found))
         titles = {f"{d} x {self.size.width}, {OPTIMISER_WORDS[o].split(',')[0]}": found for (o, d), found in groups.items()}
         self.draw("learning_curves", draw.curves(titles))
         self.measured["schemes"] = [scheme_row(run) for run in runs]
         self.saturation(runs)
         self.untrained(deep)
-        for optimiser in OPTIMISERS:
+        for optimiser in self.size.optimisers:
             run = groups[optimiser, deep][0]
             reached, epochs = [run.last("train_accuracy")], self.size.epochs
             self.claim(claims.does_not_train(deep, optimiser, reached, epochs, self.chance, len(self.split[0])))
         norm = next(run for run in groups["sgd", deep] if run.scheme == "batch norm")
         shares = [norm.recording.active(k)[-1] for k in range(deep)]
         self.claim(claims.batch_norm_balances(shares, norm.last("train_accuracy"), self.chance, len(self.split[0])))
-        self.pairs(groups["sgd", flat][0])
+        self.pairs(groups["sgd", flat])
         self.claim(*claims.accuracies(STATED_ACCURACY, {r.scheme: r.last("test_accuracy") for r in groups["sgd", deep]}))
         self.flat = groups["sgd", flat][0]
 
     def run(self, scheme: str, depth: int, optimiser: str) -> Run:
         name = f"{self.data}_{self.size.width}_{self.size.epochs}_{optimiser}_{depth}_{scheme.replace(' ', '_')}"
         folder = self.out / "networks" / name
+        self.read += (folder / "model.pt").exists()
         asked = {"epochs": self.size.epochs, "recorded": self.size.recorded, "folder": folder}
         return trained(scheme, self.hidden[depth], optimiser, self.split, **asked)
 
     def saturation(self, runs: Sequence[Run]) -> None:
-        """Measure whether saturation before training goes with what training reaches."""
-        found = {what: correlated(runs, what) for what in ("train_accuracy", "train_loss", "test_accuracy")}
-        by_group = {
-            f"{o}, {d} layers": {w: correlated([r for r in runs if (r.optimiser, r.depth) == (o, d)], w) for w in found}
-            for o in OPTIMISERS
-            for d in self.size.depths
+        """Measure whether saturation before training goes with what training reaches, and what training does to it."""
+        wanted = ("train_accuracy", "train_loss", "test_accuracy")
+        starts = [run.saturation for run in runs]
+        changes = [float(run.recording[-1].saturation.mean()) - run.saturation for run in runs]
+        groups = self.by_group(runs)
+        self.measured["saturation_and_training"] = {
+            "all": {what: claims.rank_correlation(starts, [r.last(what) for r in runs]) for what in wanted},
+            "within": {what: within(groups.values(), what) for what in wanted},
+            "within, without the default": {what: within([g[1:] for g in groups.values()], what) for what in wanted},
+            "by_group": {f"{o}, {d} layers": within([group], "train_accuracy") for (o, d), group in groups.items()},
         }
-        self.measured["saturation_and_training"] = {"all": found, "by_group": by_group}
-        self.draw("trainability", draw.trainability(runs, found))
+        self.measured["saturation_and_its_change"] = claims.rank_correlation(starts, changes)
+        found = self.measured["saturation_and_training"]
+        self.draw("trainability", draw.trainability(runs, found["all"], found["within"]))
+
+    def by_group(self, runs: Sequence[Run]) -> dict[tuple[str, int], list[Run]]:
+        """Return the runs of each optimiser and depth, schemes in their order."""
+        keys = [(o, d) for o in self.size.optimisers for d in self.size.depths]
+        return {(o, d): [r for r in runs if (r.optimiser, r.depth) == (o, d)] for o, d in keys}
 
     def untrained(self, depth: int) -> None:
         """Hold P(active) of untrained networks against three laws, layer by layer, over several networks."""
-        layers = []
-        for seed in range(self.size.networks):
-            seen = frequencies(load(self.fresh("none", depth, seed)), self.split[0])
-            layers.append([seen.active(k) for k in range(depth)])
-        where = "section 2.1, Figure 1"
-        self.claim(
-            claims.layer_law(layers, [0], claims.HALF, where, "close to 0.5"),
-            claims.layer_law(layers, [1], claims.UNIFORM, where, "close to uniform"),
-            claims.layer_law(layers, list(range(2, depth)), claims.SATURATED, where, "either always or never, from layer 3 on"),
-        )
-        rows = [[claims.references(p) for p in net] for net in layers]
-        self.measured["untrained_layers"] = [
-            {law: mean(net[k][law] for net in rows) for law in rows[0][k]} for k in range(depth)
-        ]
+        halved = (self.raw[0].flatten(1) * 2 - 1, *self.split[1:])  # the other usual way to normalise images
+        for inputs, split in (("channels normalised", self.split), ("images in [-1, 1]", halved)):
+            layers = []
+            for seed in range(self.size.networks):
+                seen = frequencies(load(self.fresh("none", depth, seed)), split[0])
+                layers.append([seen.active(k) for k in range(depth)])
+            self.claim(
+                claims.layer_law(layers, [0], claims.HALF, inputs, "close to 0.5"),
+                claims.layer_law(layers, [1], claims.UNIFORM, inputs, "close to uniform"),
+                claims.layer_law(layers, list(range(2, depth)), claims.SATURATED, inputs, "either always or never"),
+            )
 
     def fresh(self, scheme: str, depth: int, seed: int) -> nn.Sequential:
         x, y, _, _ = self.split
         return plain(network(scheme, [x.shape[1], *[self.size.width] * depth, int(y.max()) + 1], x, seed))
 
-    def pairs(self, run: Run) -> None:
-        self.draw("distances", draw.distances(run.recording))
-        apart = run.recording.distances()
-        self.claim(claims.balanced_by_learning(apart[0].tolist(), apart[-1].tolist()))
+    def pairs(self, runs: Sequence[Run]) -> None:
+        self.draw("distances", draw.distances(runs[0].recording))
+        apart = {run.scheme: run.recording.distances()[[0, -1]].tolist() for run in runs}
+        self.claim(claims.balanced_by_learning(*apart[runs[0].scheme], {name: tuple(v) for name, v in apart.items()}))
 
     # -- section 2.3 and 2.4: one hidden layer
 
@@ -228,11 +240,10 @@ class Study:
         self.draw("independence", draw.independence(found))
         self.measured["independence"] = {name: test_row(result) for name, result in found.items()}
         noise = torch.randn(inputs.shape, generator=torch.Generator().manual_seed(7))
-        p, unbalanced = self.fair_p(inputs)
-        others = {"pixels normalised": self.fair_p(kinds["pixels"][0])[0], "N(0, I)": self.fair_p(noise)[0]}
+        tried = {"channels normalised": inputs, "pixels normalised": kinds["pixels"][0], "N(0, I)": noise}
         first, last = (found[name].fair_bits for name in found)
         self.claim(
-            claims.fair_bits_before(p, others, unbalanced, self.size.width),
+            claims.fair_bits_before({k: self.fair_p(x) for k, x in tried.items()}, self.size.width, found["epoch 0"].statistic),
             claims.fair_bits_after(last.p_lower, len(last.null), (first.mean, last.mean), self.size.width),
         )
 
@@ -246,7 +257,7 @@ class Study:
             model = network("none", [inputs.shape[1], self.size.width, 10], inputs, seed)
             seen = patterns(load(model), inputs)
             shares = seen.frequencies().active(0)
-            p.append(independence_test(seen, permutations=1, inputs=100).fair_bits.p_lower)
+            p.append(independence_test(seen, permutations=1, inputs=100, seed=seed).fair_bits.p_lower)
             expected.append(float((2 * shares * (1 - shares)).sum()))
         return p, mean(expected)
 
@@ -291,7 +302,7 @@ class Study:
         )
         pictures = first_layer_model(load(self.fresh("none", 1, 0)), self.split[0])
         self.measured["first_layer"] = {"N(0, I)": model_row(model), "images": model_row(pictures)}
-        self.draw("first_layer", draw.first_layer({"N(0, I)": model, f"{self.data}, untrained": pictures}))
+        self.draw("first_layer", draw.first_layer({"N(0, I)": model, f"{NAMES[self.data]}, untrained": pictures}))
         self.cut(x, exact)
 
     def cut(self, x: Tensor, exact: Any) -> None:
@@ -322,8 +333,8 @@ class Study:
         self.signs("untrained network on images", on_images, images)
         found = {
             "N(0, I), untrained": binary_approximation(on_noise[0], x),
-            f"{self.data}, untrained": binary_approximation(on_images[0], images),
-            f"{self.data}, trained": binary_approximation(load(self.flat.model), images),
+            f"{NAMES[self.data]}, untrained": binary_approximation(on_images[0], images),
+            f"{NAMES[self.data]}, trained": binary_approximation(load(self.flat.model), images),
         }
         self.measured["as_bits"] = {name: result.to_dict()["layers"] for name, result in found.items()}
         self.draw("binary_approximation", draw.as_bits(found))
@@ -346,7 +357,7 @@ class Study:
         classes = int(self.split[1].max()) + 1
         found = {
             name: {s: propagation(load(network(s, self.widths(depth, x, classes), x, 0)), x) for s in shown}
-            for name, x in ((f"{self.data} images", images), ("N(0, I)", noise))
+            for name, x in ((NAMES[self.data], images), ("N(0, I)", noise))
         }
         self.draw("propagation", draw.propagation(found))
         on_noise = found["N(0, I)"]
@@ -375,6 +386,7 @@ class Study:
             "training": {o: OPTIMISER_WORDS[o] for o in OPTIMISERS} | {"batch": BATCH, "first_batch": FIRST},
             "sizes": asdict(self.size),
             "seconds": seconds,
+            "networks_of_earlier_runs": self.read,
             "machine": {"cores": os.cpu_count(), "threads": torch.get_num_threads(), "python": platform.python_version()}
             | {"torch": torch.__version__},
             "agree": sum(c.agrees is True for c in self.claims),
@@ -382,12 +394,14 @@ class Study:
             "claims": [asdict(c) for c in self.claims],
             "measured": self.measured,
         }
-        (self.out / "activation_patterns.json").write_text(json.dumps(shortened(kept), indent=1) + "\n")
+        (self.out / "activation_patterns.json").write_text(compact(shortened(kept)) + "\n")
         print(claims.table(self.claims))
         print(f"\n{kept['agree']} agree, {kept['differ']} differ; {seconds:.0f} s")
-        for what, c in self.measured["saturation_and_training"]["all"].items():
-            part = f"{c['value']:+.2f}, 95 % {c['low']:+.2f} to {c['high']:+.2f}, p = {c['p_value']:.2g}"
-            print(f"saturation before training and {what.replace('_', ' ')}: rank correlation {part}, {c['points']} networks")
+        print("rank correlations of saturation before training")
+        for among in ("all", "within", "within, without the default"):
+            for what, c in self.measured["saturation_and_training"][among].items():
+                print(f"  {among}, with {what.replace('_', ' ')}: {in_words(c)}")
+        print(f"  with its change by training: {in_words(self.measured['saturation_and_its_change'])}")
 
 
 def normalised(split: Sequence[Tensor], *, pixels: bool) -> Split:
@@ -395,8 +409,11 @@ def normalised(split: Sequence[Tensor], *, pixels: bool) -> Split:
     x, y, other, other_y = split
     axes = (0,) if pixels else (0, 2, 3) if x.ndim == 4 else (0, 1)
     centre, spread = x.mean(axes, keepdim=True), x.std(axes, keepdim=True)
-    weight = torch.where(spread > 1e-6, 1 / spread.clamp(min=1e-6), 0.0)  # pixels that never change become 0
-    return ((x - centre) * weight).flatten(1), y, ((other - centre) * weight).flatten(1), other_y
+
+    def scaled(images: Tensor) -> Tensor:  # pixels that never change in training become 0
+        return torch.where(spread > 1e-6, (images - centre) / spread.clamp(min=1e-6), 0.0).flatten(1)
+
+    return scaled(x), y, scaled(other), other_y
 
 
 def study_layer(inputs: int, units: int, seed: int) -> nn.Linear:
@@ -412,8 +429,9 @@ def of_units(layer: Any, inputs: int) -> Units:
     return Units(inputs, layer.mean, layer.deviation, positive, (square - positive.square()).sqrt())
 
 
-def correlated(runs: Sequence[Run], what: str) -> dict[str, float | int]:
-    return claims.rank_correlation([r.saturation for r in runs], [r.last(what) for r in runs])
+def within(groups: Iterable[Sequence[Run]], what: str) -> dict[str, float | int]:
+    """Return how saturation before training goes with what is reached, among networks of one depth and optimiser."""
+    return claims.within_groups([([r.saturation for r in g], [r.last(what) for r in g]) for g in groups])
 
 
 def scheme_row(run: Run) -> dict[str, Any]:
@@ -451,6 +469,10 @@ def constellation_row(result: Constellations) -> dict[str, Any]:
     }
 
 
+def in_words(c: dict[str, float | int]) -> str:
+    return f"{c['value']:+.2f}, 95 % {c['low']:+.2f} to {c['high']:+.2f}, p = {c['p_value']:.2g}"
+
+
 def model_row(model: Any) -> dict[str, Any]:
     return {k: v for k, v in model.to_dict().items() if k != "distances"}
 
@@ -458,6 +480,12 @@ def model_row(model: Any) -> dict[str, Any]:
 def mean(values: Any) -> float:
     found = list(values)
     return sum(found) / len(found)
+
+
+def compact(value: Any) -> str:
+    """Return JSON with a line for each entry, and lists of plain values on one line."""
+    lists = re.compile(r"\[\s+([^\[\]{}]*?)\s+\]")
+    return lists.sub(lambda m: f"[{' '.join(m[1].split())}]", json.dumps(value, indent=1))
 
 
 def shortened(value: Any) -> Any:
