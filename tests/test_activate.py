@@ -271,3 +271,7 @@ def test_climbs_on_a_public_network_are_certified() -> None:
     found = activate(net, 3, domain=box, limit=20)
     assert found.upper == pytest.approx(found.value, abs=1e-6)
     assert found.value <= found.bound
+
+
+def test_a_layer_is_called_by_its_name_where_its_position_was_given() -> None:
+    assert activate(zoo.digits(), 3, layer=0, at="pre", domain=Box([0.0] * 64, [1.0] * 64)).layer == "input of relu1"

@@ -104,6 +104,16 @@ def test_bars_hold_equally_many_counts() -> None:
         assert len(set(edges)) <= bins
 
 
+def test_a_single_input_is_a_narrow_bar_at_a_whole_number() -> None:
+    found = invertibility(zoo.digits(), zoo.digits_data("test").inputs[:1])
+    ax = found.plot(layer=1)
+    left, right = ax.get_xlim()
+    assert right - left >= 10
+    assert all(tick == round(tick) for tick in (*ax.get_xticks(), *ax.get_yticks()))
+    assert ax.get_title(loc="left").startswith("Preimages of 1 output of relu2")
+    pyplot.close(ax.figure)  # type: ignore[arg-type]
+
+
 def test_results_are_plain() -> None:
     net = dense([([[1.0], [-1.0]], [0.0, 0.0]), ([[1.0, 1.0]], None)])
     plain = invertibility(net, torch.tensor([[2.0], [-1.0]])).to_dict()

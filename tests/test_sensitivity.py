@@ -385,3 +385,11 @@ def test_integrated_gradients_of_public_networks_are_complete(name: str, least: 
     assert found.gap("integrated_gradients").abs().max() < CLOSE
     assert found.breakpoints.item() > least
     assert math.isfinite(found.gap("gradient_times_input").item())
+
+
+def test_a_layer_is_called_by_its_name_where_its_position_was_given() -> None:
+    net, x = zoo.digits(), zoo.digits_data("test").inputs[:1]
+    found = sensitivity(net, x, layer=1, units=[3])
+    assert found.layer == "relu2"
+    assert found.unit_name(0, 0) == "relu2 3"
+    assert repr(found).startswith("Sensitivity(1 input, 1 unit of relu2:")

@@ -73,6 +73,6 @@ def unit_of(net: Network, unit: int, layer: str | int | None, at: Side, domain: 
         scalar = compose((room.domain.basis, room.domain.origin), scalar)
     sides = Polytope.box(room.low, room.high)
     rows = sides & Polytope.of(room.matrix, room.bound) if len(room.bound) else sides
-    name = "output" if layer is None else str(layer)
+    name = "output" if layer is None else net.nodes[net.value_of(layer) - 1].name
     name = name if at == "post" else f"input of {name}"
     return Unit(net, name, unit, scalar, room, rows if len(rows) else None)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 _FAR = 3  # a line at more than so many times the positive outputs would leave the bars too little room
+_NARROW = 10  # a panel shows so many counts at least
 _COLOURS = {"singleton": GREEN, "bounded": BLUE, "unbounded": ORANGE, "undecided": GREY}
 
 
@@ -26,6 +27,8 @@ def _(result: Invertibility, ax: Axes | None = None, *, layer: str | int = 0, bi
     Right of the line a preimage is a single point unless rows depend on one another: such ones are marked. A line far right
     of all bars is left out, and the legend says so.
     """
+    from matplotlib.ticker import MaxNLocator
+
     found = result[layer]
     positive, kind = found.positive.numpy(), found.kind.numpy()
     shown = [k for k in range(len(KINDS)) if bool((kind == k).any())]
@@ -52,7 +55,12 @@ def _(result: Invertibility, ax: Axes | None = None, *, layer: str | int = 0, bi
         if len(deficient):
             ax.plot(deficient, np.zeros(len(deficient)), "v", color=INK, clip_on=False, label="dependent rows")
         ax.legend(loc="best")
-        title = f"Preimages of {len(kind):,} outputs of {found.name}, on the {found.reach}"
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_locator(MaxNLocator("auto", integer=True))
+        if high - low < _NARROW:  # few bars fill the panel, and the legend lies on them
+            ax.set_xlim((low + high - _NARROW) / 2, (low + high + _NARROW) / 2)
+        outputs = "1 output" if len(kind) == 1 else f"{len(kind):,} outputs"
+        title = f"Preimages of {outputs} of {found.name}, on the {found.reach}"
         ax.set(xlabel="positive outputs", ylabel="inputs", title=title)
     return ax
 

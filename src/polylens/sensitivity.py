@@ -145,7 +145,9 @@ class Sensitivity(Result):
 
     def __repr__(self) -> str:
         batch, units = self.units.shape
-        return f"Sensitivity({batch} inputs, {units} units of the {self.layer}: {', '.join(self.attributions)})"
+        inputs, which = "input" if batch == 1 else "inputs", "unit" if units == 1 else "units"
+        where = self.layer if self.layer != "output" else "the output"
+        return f"Sensitivity({batch} {inputs}, {units} {which} of {where}: {', '.join(self.attributions)})"
 
     def summary(self) -> str:
         lines, method = [repr(self)], self._main
@@ -281,7 +283,7 @@ def sensitivity(
         found: dict[str, Tensor] = {method: work.attributions(method, feature_layer) for method in chosen}
         return Sensitivity(
             front,
-            _name(layer, at),
+            _name(net, layer, at),
             points,
             which,
             outputs.gather(1, which),
@@ -388,8 +390,8 @@ def _chosen(units: Any, shape: tuple[int, ...], outputs: Tensor) -> Tensor:
     return found.to(outputs.device).expand(len(outputs), -1)
 
 
-def _name(layer: str | int | None, at: Side) -> str:
-    name = "output" if layer is None else str(layer)
+def _name(net: Network, layer: str | int | None, at: Side) -> str:
+    name = "output" if layer is None else net.nodes[net.value_of(layer) - 1].name
     return name if at == "post" else f"input of {name}"
 
 
