@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -399,3 +399,31 @@ def test_many_windows_are_settled_without_their_choices() -> None:
         layer_preimage(a, None, y=x, windows=windows)
     with pytest.raises(InputError, match="below 400"):
         layer_preimage(a, None, x, windows=windows + 1)
+
+
+@pytest.mark.parametrize("gate", ["relu", "abs"])
+def test_kinds_do_not_depend_on_the_unit_of_length(gate: Any) -> None:
+    weight = tensor([[1, 0], [-2, 0], [0, 1], [1, -1], [0, -1]])
+    for bias in (
+        [1.0, -2.0, 3.0, 0.0, -3.0],
+        [-1.0, -2.0, 1.0, 1.0, -4.0],
+        [0.0, 0.0, 0.0, 0.0, 0.0],
+        [0.5, 1.0, -1.0, 0.0, 2.0],
+    ):
+        for x in ([1.0, 2.0], [0.0, 0.0], [-1.0, -3.0]):
+            kinds = set()
+            for unit in (1.0, 1e-13, 1e-40, 1e13):
+                found = layer_preimage(weight, unit * tensor(bias), unit * tensor(x), gate=gate)
+                kinds.add((found.kind, found.dimension))
+            assert len(kinds) == 1, (bias, x)
+
+
+@pytest.mark.parametrize("reachable", [None, "orthant"])
+def test_an_input_with_an_output_is_found_in_any_unit_of_length(reachable: Any) -> None:
+    weight, bias, x = tensor([[1, 2], [-2, 1], [0, -1], [1, -1]]), tensor([1, -2, 1, -3]), tensor([2, 1])
+    for unit in (1.0, 1e-10, 1e-13, 1e8):
+        y = torch.relu(weight @ x + bias) * unit
+        found = layer_preimage(weight, unit * bias, y=y, reachable=reachable)
+        assert float((torch.relu(weight @ found.point + unit * bias) - y).abs().max()) <= 1e-8 * unit  # the solver's accuracy
+    with pytest.raises(GeometryError, match="reachable"):
+        layer_preimage(weight, 1e-13 * bias, -1e-13 * x, reachable="orthant")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from . import _recession
-from ._layer_system import NEAR, Layer, Split
+from ._layer_system import NEAR, Layer, Split, distance
 from ._lp import deepest
 from ._types import Tolerance
 from .errors import GeometryError, InputError
@@ -65,7 +65,8 @@ def _moved_within(layer: Layer, equal: Tensor, less: Polytope, x: Tensor, tolera
 
 def _near(p: Polytope, x: Tensor) -> Tensor:
     """Return how much of the slacks at x the solver's accuracy can leave."""
-    return NEAR * (torch.linalg.vector_norm(p.matrix, dim=1) * (1 + x.norm()) + p.bound.abs())
+    length = float(x.norm()) + distance(p.matrix, p.bound)
+    return NEAR * (torch.linalg.vector_norm(p.matrix, dim=1) * length + p.bound.abs())
 
 
 def _pre_activation(layer: Layer, y: Tensor, slope: float) -> Tensor:

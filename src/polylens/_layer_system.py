@@ -133,22 +133,30 @@ class Layer:
         """Return the system around x; raises GeometryError where x is not within what can be reached."""
         equal, off, cap = split
         slack, room = (cap - self.value(x))[off], self.room(x, tolerance)[off] + tolerance.relative * cap[off].abs()
-        near = NEAR * (self.scale[off] * (1 + x.norm()) + self.bias[off].abs() + cap[off].abs())
+        length = float(x.norm()) + distance(self.weight, self.bias)
+        near = NEAR * (self.scale[off] * length + self.bias[off].abs() + cap[off].abs())
         less, g_scale = self.unit[off], self.scale[off]
         if isinstance(self.reachable, Polytope):
             p = self.reachable
             rows, scale = _unit(p.matrix)
             less, g_scale, slack = torch.cat([less, rows]), torch.cat([g_scale, scale]), torch.cat([slack, p.slack(x)])
             room = torch.cat([room, tolerance.relative * (p.matrix.abs() @ x.abs() + p.bound.abs())])
-            near = torch.cat([near, NEAR * (scale * (1 + x.norm()) + p.bound.abs())])
+            near = torch.cat([near, NEAR * (scale * length + p.bound.abs())])
         orthant = isinstance(self.reachable, str)
-        if bool((slack < -near).any()) or (orthant and bool((x < -NEAR * (1 + x.norm())).any())):
+        if bool((slack < -near).any()) or (orthant and bool((x < -NEAR * length).any())):
             raise GeometryError("layer_preimage: expected an input within what is reachable; x violates its rows")
         slack = torch.where(slack <= room, 0.0, slack) / g_scale
         if orthant:  # whose rows are units already
             slack, g_scale = torch.cat([slack, x.clamp(min=0)]), torch.cat([g_scale, torch.ones_like(x)])
         system = _recession.System(self.unit[equal].numpy(), less.numpy(), slack.numpy(), orthant)
         return Scaled(system, self.scale[equal], g_scale)
+
+
+def distance(rows: Tensor, offsets: Tensor) -> float:
+    """Return the largest distance of a hyperplane r.x = offset from the origin: the unit of length of a system."""
+    norms = torch.linalg.vector_norm(rows, dim=1)
+    far = (offsets.abs() / norms)[(norms > 0) & offsets.isfinite()]
+    return float(far.amax()) if len(far) else 0.0
 
 
 def joined(rows: Polytope, reachable: Polytope | Literal["orthant"] | None) -> Polytope:

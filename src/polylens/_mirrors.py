@@ -48,7 +48,8 @@ def mirrored(a: Tensor, b: Tensor, x: Tensor, within: Callable[[Tensor], bool], 
     room = 1024 * tolerance.relative * (candidates.abs() @ a.abs().T + b.abs() + value.abs())  # solving leaves that much
     same = ((reached.abs() - value.abs()).abs() <= room).all(1)
     away = torch.linalg.vector_norm(candidates - x, dim=1)
-    apart = away > 1e-9 * (1 + float(x.norm()))  # candidates that are x again
+    size = float(x.norm()) + float(b.norm() + value.norm()) / least  # of the terms that a candidate is made of
+    apart = away > 1e-9 * size  # others are x again
     others = [z for z in candidates[same & apart][away[same & apart].argsort(descending=True)] if within(z)]
     return Mirrors(others[0] if others else None, n <= MOST_SIGNS, bound)
 
