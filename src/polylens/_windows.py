@@ -17,7 +17,7 @@ from torch import Tensor
 
 from . import _recession
 from ._layer_input import some_point
-from ._layer_system import NEAR, Layer, Scaled, Split
+from ._layer_system import NEAR, Layer, Scaled, Split, distance
 from ._types import Tolerance
 
 MOST_CHOICES = 64
@@ -101,6 +101,6 @@ def _united(
         if size.kind == "bounded" and size.inner is not None:
             ends += _recession.chord(scaled.system, kernel, point.numpy(), size.inner)
         other = max(ends, key=lambda z: float(np.linalg.norm(z - x.numpy())))
-        if np.linalg.norm(other - x.numpy()) > NEAR * (1 + float(x.norm())):
+        if np.linalg.norm(other - x.numpy()) > NEAR * (float(x.norm()) + distance(layer.weight, layer.bias)):
             found = found._replace(kind="bounded", diameter=bound, other=other)
     return found._replace(diameter=bound) if found.kind == "bounded" else found
