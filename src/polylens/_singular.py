@@ -58,15 +58,25 @@ def gram_of(rows: Tensor, chosen: Tensor | None = None) -> Tensor:
     support = torch.stack([(rows[i : i + BLOCK] != 0).any(0) for i in blocks]) & wanted
     total = rows.new_zeros(len(rows), len(rows))
     if int(support.sum()) < _SPARSE * len(blocks) * int(wanted.sum()):
-        for i, where in zip(blocks, support, strict=True):
-            b = rows[i:].index_select(1, where.nonzero().reshape(-1))
-            torch.mm(b[:BLOCK], b.T, out=total[i : i + BLOCK, i:])
-        return total
+        return _of_blocks(rows, support, total)
     for part in wanted.nonzero().reshape(-1).split(_SLICE):
         run = bool(part[-1] - part[0] + 1 == len(part))  # without gaps nothing has to be copied
         b = rows[:, part[0] : part[-1] + 1] if run else rows.index_select(1, part)
         for i in range(0, len(rows), 2 * BLOCK):
             total[i : i + 2 * BLOCK, i:].addmm_(b[i : i + 2 * BLOCK], b[i:].T)
+    return total
+
+
+def _of_blocks(rows: Tensor, support: Tensor, total: Tensor) -> Tensor:
+    """Return `total` filled with the products of blocks of rows that are nonzero on common columns, by their `support`."""
+    meet = (support.to(rows.dtype) @ support.to(rows.dtype).T > 0).triu().tolist()
+    for i, where in enumerate(support):
+        columns, here = where.nonzero().reshape(-1), slice(i * BLOCK, (i + 1) * BLOCK)
+        own = rows[here].index_select(1, columns)
+        for j in range(i, len(support)):
+            there = slice(j * BLOCK, (j + 1) * BLOCK)
+            if meet[i][j]:
+                torch.mm(own, own.T if i == j else rows[there].index_select(1, columns).T, out=total[here, there])
     return total
 
 
