@@ -26,6 +26,7 @@ from typing import Any
 
 import _claims as claims
 import _pattern_figures as draw
+import numpy as np
 import torch
 from _claims import Claim, Units
 from _schemes import BATCH, FIRST, OPTIMISER_WORDS, OPTIMISERS, SCHEMES, Run, network, plain, trained
@@ -172,7 +173,7 @@ class Study:
         """Measure whether saturation before training goes with what training reaches, and what training does to it."""
         wanted = ("train_accuracy", "train_loss", "test_accuracy")
         starts = [run.saturation for run in runs]
-        changes = [float(run.recording[-1].saturation.mean()) - run.saturation for run in runs]
+        ends = [float(run.recording[-1].saturation.mean()) for run in runs]
         groups = self.by_group(runs)
         self.measured["saturation_and_training"] = {
             "all": {what: claims.rank_correlation(starts, [r.last(what) for r in runs]) for what in wanted},
@@ -180,7 +181,9 @@ class Study:
             "within, without the default": {what: within([g[1:] for g in groups.values()], what) for what in wanted},
             "by_group": {f"{o}, {d} layers": within([group], "train_accuracy") for (o, d), group in groups.items()},
         }
-        self.measured["saturation_and_its_change"] = claims.rank_correlation(starts, changes)
+        # of the change itself a start would say much even if ends had nothing to do with it, so spreads are compared
+        spread = {"before": float(np.std(starts)), "after": float(np.std(ends))}
+        self.measured["saturation_by_training"] = {"spread": spread, "order_kept": claims.rank_correlation(starts, ends)}
         found = self.measured["saturation_and_training"]
         self.draw("trainability", draw.trainability(runs, found["all"], found["within"]))
 
@@ -401,7 +404,9 @@ class Study:
         for among in ("all", "within", "within, without the default"):
             for what, c in self.measured["saturation_and_training"][among].items():
                 print(f"  {among}, with {what.replace('_', ' ')}: {in_words(c)}")
-        print(f"  with its change by training: {in_words(self.measured['saturation_and_its_change'])}")
+        found = self.measured["saturation_by_training"]
+        print(f"  with saturation after training: {in_words(found['order_kept'])}")
+        print(f"saturation of networks spreads by {found['spread']['before']:.3f} before, {found['spread']['after']:.3f} after")
 
 
 def normalised(split: Sequence[Tensor], *, pixels: bool) -> Split:
