@@ -111,7 +111,7 @@ def _distances(found: Hamming) -> str:
     return (
         f"{text} Two of the same class differ in {whole.within.mean:.1f}, two of different classes in"
         f" {whole.between.mean:.1f}. Of single layers, {best.name} tells classes apart best: there a pair of one class is"
-        f" nearer than a pair of two in {best.separation:.1%} of all comparisons, where 50 % would be chance."
+        f" nearer than a pair of two in {best.separation:.1%} of all comparisons, where 50% would be chance."
     )
 
 
@@ -145,7 +145,7 @@ def _clustered(found: Constellations) -> str:
     share = (found.score - found.size) / random
     return (
         f"{text} The steps that join the inputs are {share:.0%} as long as those that join patterns of independent units."
-        " Much less than 100 % says that inputs lie near one another, in groups or in chains; whether in groups, flat"
+        " Much less than 100% says that inputs lie near one another, in groups or in chains; whether in groups, flat"
         " stretches tell."
     )
 
