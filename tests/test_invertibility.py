@@ -8,7 +8,7 @@ import pytest
 import torch
 from matplotlib import pyplot
 
-from polylens import Polytope, dense, invertibility, layer_preimage, load, zoo
+from polylens import Polytope, dense, invertibility, is_layer_injective, layer_preimage, load, zoo
 from polylens._large_layer import LargeLayer, large_layer
 from polylens._types import Tolerance
 from polylens.errors import InputError, UnsupportedError
@@ -69,13 +69,28 @@ def test_a_domain_bounds_what_the_first_layer_forgets() -> None:
     assert found[0].reach == "polytope"
 
 
+@pytest.mark.parametrize("gate", ["tanh", "sigmoid", "elu", "softplus"])
+def test_strictly_increasing_gates_hide_nothing(gate: str) -> None:
+    wide = dense([([[1.0, 1.0]], [0.0]), ([[1.0]], None)], gate=gate)
+    assert invertibility(wide, torch.tensor([[0.5, 1.0]]), [0])[0].counts["unbounded"] == 1
+    square = dense([([[1.0, 1.0], [0.0, 2.0]], [0.0, 1.0]), ([[1.0, 1.0]], None)], gate=gate)
+    assert invertibility(square, torch.tensor([[0.5, 1.0]]), [0])[0].counts["singleton"] == 1
+    assert is_layer_injective(square, 0).answer is True
+    assert is_layer_injective(square, 0).constant is None
+    found = is_layer_injective(wide, 0)
+    assert found.answer is False
+    assert found.pair is not None
+    one, other = wide.double().forward(found.pair, last=wide.value_of(0))
+    torch.testing.assert_close(one, other)
+
+
 def test_layers_that_cannot_be_asked_are_named_with_reasons() -> None:
-    net = dense([([[1.0]], [0.0]), ([[2.0]], None)], gate="tanh")
+    net = dense([([[1.0]], [0.0]), ([[2.0]], None)], gate="gelu")
     found = invertibility(net, torch.tensor([[0.5]]))
     assert list(found.skipped) == [net.gates[0].name, net.nodes[-1].name][:1]
-    assert "tanh" in found.skipped[net.gates[0].name]
+    assert "gelu" in found.skipped[net.gates[0].name]
     assert "not asked" in found.summary()
-    with pytest.raises(UnsupportedError, match="tanh"):
+    with pytest.raises(UnsupportedError, match="gelu"):
         invertibility(net, torch.tensor([[0.5]]), [0])
     with pytest.raises(InputError, match="layer"):
         invertibility(net, torch.tensor([[0.5]]), ["nowhere"])

@@ -13,6 +13,7 @@ from .gates import Gate, MaxGate
 from .layer_map import LayerMap, layer_map
 from .network import Network
 from .polytope import Polytope
+from .smooth import is_rising
 from .steps import Affine
 
 MOST_POOLED = 1 << 25  # entries of the matrix in front of max-pooling
@@ -54,7 +55,7 @@ def asked_layer(net: Network, value: int, domain: Polytope | None) -> Asked | st
         windows = node.step.candidates(net.shape_of(node.inputs[0]))
     last, gate = _before(net, value)
     if gate is None:
-        return f"its {node.step.kind} is not ReLU, LeakyReLU, Abs or max-pooling"
+        return f"its {node.step.kind} is not ReLU, LeakyReLU, Abs, max-pooling, or strictly increasing"
     try:
         affine = layer_map(net, last)
     except UnsupportedError as error:
@@ -83,7 +84,9 @@ def _before(net: Network, value: int) -> tuple[int, GateName | None]:
 
 
 def _gate(step: object) -> GateName | None:
-    """Return the name of a gate whose preimages are known."""
+    """Return the name of a gate whose preimages are known; one that is strictly increasing hides nothing."""
+    if is_rising(step):
+        return "identity"
     if not isinstance(step, Gate):
         return None
     if step.kind == "relu":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, final
 
 import numpy as np
@@ -30,6 +30,7 @@ from .gates import Gate as GateStep
 from .layer_map import layer_map
 from .network import Network
 from .polytope import Polytope
+from .smooth import is_rising
 from .steps import Affine
 from .subdivision import max_regions
 
@@ -197,7 +198,8 @@ def is_layer_injective(
 
     Args:
         net: any network.
-        layer: a gate's name or position among the gates, ReLU, LeakyReLU or Abs; or an affine step's name.
+        layer: a gate's name or position among the gates, ReLU, LeakyReLU, Abs or a strictly increasing function such as
+            tanh, which hides nothing, but leaves no bound; or an affine step's name.
         domain: of the values that the layer starts from, flattened; when None the whole space, or x >= 0 behind a ReLU or Abs.
         limit: as for `is_injective`.
         starts: as for `is_injective`.
@@ -216,7 +218,7 @@ def is_layer_injective(
     value = net.value_of(layer)
     node = net.nodes[value - 1]
     gate, slope = _gate_of(node.name, node.step)
-    found = layer_map(net, value if gate == "identity" else node.inputs[0])
+    found = layer_map(net, value if isinstance(node.step, Affine) else node.inputs[0])
     if found.inputs * found.outputs > MOST_ENTRIES:
         raise UnsupportedError(
             f"{node.name}: expected a layer whose matrix has at most {MOST_ENTRIES:,} entries; got {found.outputs:,} x"
@@ -225,12 +227,13 @@ def is_layer_injective(
     if domain is None and found.source and _nonnegative(net, found.source):
         domain = Box(torch.zeros(found.inputs), torch.full((found.inputs,), torch.inf))
     weight, bias = found.matrix().cpu(), found.offset.cpu()
-    return is_injective(weight, bias, domain, gate=gate, slope=slope, limit=limit, starts=starts, seed=seed)
+    answer = is_injective(weight, bias, domain, gate=gate, slope=slope, limit=limit, starts=starts, seed=seed)
+    return replace(answer, constant=None) if is_rising(node.step) else answer  # such a gate may flatten without bound
 
 
 def _gate_of(name: str, step: object) -> tuple[Gate, float]:
     """Return the word for what ends a layer, and the least of its slopes in size."""
-    if isinstance(step, Affine):
+    if isinstance(step, Affine) or is_rising(step):
         return "identity", 1.0
     if isinstance(step, GateStep):
         if step.kind == "relu":
@@ -241,7 +244,10 @@ def _gate_of(name: str, step: object) -> tuple[Gate, float]:
         if plain and bool((step.slopes > 0).all()):
             return "leaky_relu", float(step.slopes.min())
     kind = getattr(step, "kind", type(step).__name__)
-    raise UnsupportedError(f"{name}: expected ReLU, LeakyReLU or Abs, or an affine step; got {kind}; ask for another layer")
+    raise UnsupportedError(
+        f"{name}: expected ReLU, LeakyReLU, Abs, a strictly increasing gate or an affine step; got {kind};"
+        " ask for another layer"
+    )
 
 
 def _nonnegative(net: Network, value: int) -> bool:

@@ -133,8 +133,8 @@ def invertibility(
     orthant behind a ReLU.
 
     Args:
-        net: any network; layers whose gate is not ReLU, LeakyReLU, Abs or max-pooling, or that join several values,
-            are skipped.
+        net: any network; layers whose gate is none of ReLU, LeakyReLU, Abs, max-pooling and strictly increasing functions
+            (tanh, ELU, ...), or that join several values, are skipped.
         X: inputs (batch, *input_shape), or one of them.
         layers: names of gates or positions among them; None for all, and for the affine part behind the last gate.
         domain: what inputs of the network are known to satisfy, a polytope in the flattened input.
