@@ -53,8 +53,9 @@ def test_every_call_in_the_table_of_questions_works_on_the_digits_network(
 ) -> None:
     monkeypatch.chdir(tmp_path)  # a store is written there
     net, data = zoo.digits(), zoo.digits_data("test")
-    names = vars(polylens) | {"torch": torch, "net": net, "x": data.inputs[0], "p": patterns(net, data.inputs[:10])}
-    names |= {"loader": data.inputs[:10].split(5), "y": data.labels[:10] if data.labels is not None else None}
+    names = vars(polylens) | {"torch": torch, "net": net, "x": data.inputs[0], "p": patterns(net, data.inputs[:20])}
+    names |= {"xs": data.inputs[:20], "y": data.labels[:20] if data.labels is not None else None}
+    names["module"] = torch.nn.Sequential(torch.nn.Linear(64, 8), torch.nn.ReLU(), torch.nn.Linear(8, 10))
     names |= {"q": names["p"], "inner": affine_map(net, names["x"], "relu1")}
     names |= {"r": polylens.region(net, names["x"]), "geometry": importlib.import_module("polylens.geometry")}
     names |= dict(zip("abc", data.inputs[:3], strict=True))
