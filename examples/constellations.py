@@ -8,7 +8,7 @@ from polylens.plotting import new_figure, saved, style
 net = zoo.digits()
 data = zoo.digits_data("test")
 
-single = constellations(patterns(net, data.inputs), labels=data.labels, draws=5)
+single = constellations(patterns(net, data.inputs), labels=data.labels, null=("marginals",), draws=5)
 average = constellations(patterns(net, data.inputs), labels=data.labels, linkage="average", null=())
 score = average.agreement().adjusted_rand
 best = int(score.argmax())  # the threshold at which clusters and classes agree best
@@ -19,6 +19,5 @@ with style():
     figure = new_figure(13, 4.4)
     left, right = figure.subplots(1, 2)
     single.plot(left, plateaus=0)
-    left.set_xlim(0, 52)  # room for the legend
     average.contents(best).plot(right, most=12)
 saved(figure, lambda drawn: drawn.savefig(sys.argv[1], dpi=110))
