@@ -50,7 +50,7 @@ def patterns(on):
 """
 OURS = """
 constellations(patterns(bits()[:200]), null=())  # compile, or take what is compiled from the cache
-from polylens._tree import spanning_tree
+from polylens._clusters.tree import spanning_tree
 given = patterns(bits())
 before = begin()
 start = time.perf_counter()

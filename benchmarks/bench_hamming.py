@@ -20,8 +20,8 @@ from _common import data_file, paired, report, seconds, sized
 from numba import njit
 
 from polylens import Patterns, UnitLayer, frequencies, hamming, load, patterns
-from polylens._kernels import popcount
-from polylens._popcount import histograms
+from polylens._kernels.compiled import popcount
+from polylens._kernels.popcount import histograms
 from polylens.data import read_data
 
 Array = np.ndarray[Any, Any]

@@ -16,9 +16,9 @@ from _common import TOY, data_file, report
 from torch import nn
 
 from polylens import Box, Network, Plane, count_regions, load, subdivide
-from polylens._engine import Engine
-from polylens._stages import advance
-from polylens._tasks import alone
+from polylens._subdivision.engine import Engine
+from polylens._subdivision.stages import advance
+from polylens._subdivision.tasks import alone
 from polylens._types import Tolerance
 from polylens.data import read_data
 from polylens.domain import Domain, domain_of

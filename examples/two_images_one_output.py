@@ -4,7 +4,7 @@ import sys
 
 from polylens import fibre_walk, zoo
 from polylens.plotting import saved
-from polylens.plotting_fibre import walk_figure
+from polylens.plotting.fibre import walk_figure
 
 net = zoo.digits()
 data = zoo.digits_data("test")

@@ -4,7 +4,7 @@ import sys
 
 from polylens import null_space, zoo
 from polylens.plotting import saved
-from polylens.plotting_nullspace import null_space_figure
+from polylens.plotting.nullspace import null_space_figure
 
 net = zoo.digits()
 data = zoo.digits_data("test")

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from polylens import Spectrum, load, spectrum
 from polylens.plotting import new_figure, saved, style
-from polylens.plotting_spectrum import effect_figure
+from polylens.plotting.spectrum import effect_figure
 
 CHANNELS, STRIDES = (3, 32, 64, 64, 32, 32, 64), (1, 2, 1, 1, 1, 2)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from polylens import Box, Plane, Polytope, Segment, activate, dense, load, region, zoo
-from polylens._box_bounds import most
+from polylens._activate.box_bounds import most
 from polylens.errors import InputError, SmoothError
 from polylens.network import Network
 

@@ -18,7 +18,7 @@ from scipy.spatial.distance import squareform
 from sklearn.metrics import adjusted_rand_score
 
 from polylens import Patterns, UnitLayer, constellations
-from polylens._tree import spanning_tree
+from polylens._clusters.tree import spanning_tree
 from polylens.errors import InputError, ShapeError
 
 Array = np.ndarray[Any, Any]
@@ -131,7 +131,7 @@ def test_constellations_are_those_of_the_definition_at_every_threshold(bits: Arr
 def test_groups_are_the_same_when_the_work_is_interrupted_after_every_row(monkeypatch: pytest.MonkeyPatch) -> None:
     patterns = of_bits(seeded(5, 120, 20))
     whole = constellations(patterns, null=())
-    monkeypatch.setattr("polylens._tree._BUDGET", 1)
+    monkeypatch.setattr("polylens._clusters.tree._BUDGET", 1)
     pieces = constellations(patterns, null=())
     assert torch.equal(whole.order, pieces.order)
     assert torch.equal(whole.gaps, pieces.gaps)
@@ -324,7 +324,7 @@ def test_the_tree_of_many_patterns_takes_memory_in_proportion_to_them() -> None:
     code = """
 import resource
 import numpy as np
-from polylens._tree import spanning_tree
+from polylens._clusters.tree import spanning_tree
 words = np.random.default_rng(0).integers(0, 2**63, (6000, 4), dtype=np.uint64)
 spanning_tree(words[:100])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from oracles import dot, exact, hull_dimension, polytope_vertices
 from polylens import affine_maps, region, zoo
-from polylens._certify import Boxed, certify
+from polylens._facets.certify import Boxed, certify
 from polylens.errors import GeometryError
 from polylens.facets import Facets, facets, reduced
 from polylens.polytope import Polytope

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from oracles import Step
 from polylens import Box, FibreWalk, Network, Polytope, dense, fibre_walk, load, patterns, preimage, zoo
-from polylens._glide import Cone, glide
+from polylens._fibre.glide import Cone, glide
 from polylens.errors import GeometryError, InputError, ShapeError, SmoothError
 from registry import CASES, Case
 from strategies import continuous_program, points, program
@@ -295,7 +295,7 @@ def test_walks_are_drawn_in_the_plane_as_strips_and_as_curves() -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    from polylens.plotting_fibre import walk_figure
+    from polylens.plotting.fibre import walk_figure
 
     plane = fibre_walk(zoo.triangle(), vector(1.5, 0.0), towards=vector(2.0, 2.0))
     digits = zoo.digits_data("test").inputs

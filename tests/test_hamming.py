@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from polylens import Distances, Patterns, UnitLayer, hamming, load, patterns
 from polylens.data import read_data
 from polylens.errors import InputError, ShapeError
-from polylens.plotting_patterns import distance_figure, frequency_row
+from polylens.plotting.patterns import distance_figure, frequency_row
 
 Tensor = torch.Tensor
 

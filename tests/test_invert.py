@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from polylens import Network, dense, invert, load
-from polylens._least_distance import least
-from polylens._links import section
+from polylens._inverse.least_distance import least
+from polylens._inverse.links import section
 from polylens.cli import main
 from polylens.errors import InputError, ShapeError
 
@@ -224,7 +224,7 @@ def test_a_convolution_with_a_singular_spectrum_leaves_a_family() -> None:
 
 
 def test_large_convolutions_are_undone_as_operators(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("polylens._undo_affine._DENSE", 0.0)
+    monkeypatch.setattr("polylens._inverse.affine._DENSE", 0.0)
     net = loaded(nn.Conv2d(1, 4, 3, padding=1), nn.Tanh(), shape=(1, 8, 8))
     x = normal(2, 1, 8, 8)
     back = invert(net, net(x))

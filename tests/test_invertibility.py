@@ -9,7 +9,7 @@ import torch
 from matplotlib import pyplot
 
 from polylens import Polytope, dense, invertibility, is_layer_injective, layer_preimage, load, zoo
-from polylens._large_layer import LargeLayer, large_layer
+from polylens._layers.large import LargeLayer, large_layer
 from polylens._types import Tolerance
 from polylens.errors import InputError, UnsupportedError
 from polylens.layer_map import layer_map
@@ -200,7 +200,7 @@ def test_nonzero_entries_alone_do_not_make_an_input_the_only_one_under_an_absolu
 
 def test_a_layer_too_large_for_its_entries_is_skipped_unless_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules["polylens.invertibility"], "MOST_ENTRIES", 3)
-    monkeypatch.setattr("polylens._large_layer.MOST_NONZEROS", 3)
+    monkeypatch.setattr("polylens._layers.large.MOST_NONZEROS", 3)
     net = dense([([[1.0], [2.0]], None), ([[1.0, 2.0], [3.0, 4.0]], None), ([[1.0, 1.0]], None)])
     found = invertibility(net, [[1.0]])
     assert [layer.name for layer in found.layers] == ["relu1", "linear3"]

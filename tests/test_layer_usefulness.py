@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from polylens import dense, layer_usefulness, load, patterns
-from polylens._pairs import alignment
+from polylens._clusters.pairs import alignment
 from polylens.errors import InputError, ShapeError
 from polylens.layer_usefulness import LayerUsefulness, bypassed
 

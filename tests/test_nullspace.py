@@ -45,7 +45,7 @@ from polylens import (
 from polylens._types import Result
 from polylens.errors import InputError, ShapeError, SmoothError
 from polylens.nullspace import up_to
-from polylens.plotting_nullspace import null_space_figure
+from polylens.plotting.nullspace import null_space_figure
 from polylens.steps import Linear
 from registry import Case
 from strategies import Layer, degenerate_network, points, program

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from oracles import dot, exact, rank, solve
 from polylens import Omnidirectional, is_omnidirectional, unique_solution
-from polylens._rational import alternative as rational_alternative
-from polylens._stiemke import alternative, implicit
+from polylens._layers.rational import alternative as rational_alternative
+from polylens._layers.stiemke import alternative, implicit
 from polylens.errors import GeometryError, InputError, ShapeError
 
 Rows = list[list[float]]

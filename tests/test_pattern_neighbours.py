@@ -16,7 +16,7 @@ from scipy import stats
 from sklearn.neighbors import NearestNeighbors
 
 from polylens import Patterns, UnitLayer, dense, load, neighbour_accuracy, pattern_neighbours, patterns
-from polylens._pairs import alignment, pearson, spearman, squared_euclidean, transport
+from polylens._clusters.pairs import alignment, pearson, spearman, squared_euclidean, transport
 from polylens.data import read_data
 from polylens.errors import InputError, ShapeError
 from polylens.network import Network

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from polylens import Box, dense, load, reconstruct, zoo
-from polylens._nearest import Rows, least_squares, nearest
-from polylens._priors import total_variation
+from polylens._reconstruct.nearest import Rows, least_squares, nearest
+from polylens._reconstruct.priors import total_variation
 from polylens.errors import InputError, ShapeError
 from polylens.network import Network
-from polylens.plotting_reconstruct import reconstruction_figure
+from polylens.plotting.reconstruct import reconstruction_figure
 
 PIXELS = (0.0, 1.0)
 

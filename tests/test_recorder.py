@@ -112,7 +112,7 @@ def test_other_inputs_layers_and_earlier_steps_are_refused_and_nothing_is_lost(t
 
 
 def test_recordings_are_drawn_and_summed_up() -> None:
-    from polylens.plotting_recorder import recording_figure
+    from polylens.plotting.recorder import recording_figure
 
     recorder = Recorder(X)
     for step in range(3):

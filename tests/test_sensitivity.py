@@ -19,7 +19,7 @@ from polylens.cli import main
 from polylens.errors import InputError, ShapeError
 from polylens.network import Network
 from polylens.plotting import saved
-from polylens.plotting_sensitivity import activation_figure, sensitivity_figure
+from polylens.plotting.sensitivity import activation_figure, sensitivity_figure
 from polylens.report import examine
 from polylens.report.sensitivities import sensitivities
 from polylens.sensitivity import METHODS

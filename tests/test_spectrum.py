@@ -31,12 +31,12 @@ from polylens import (
     spectrum,
     zoo,
 )
-from polylens._krylov import extremes
-from polylens._singular import gram_of, singular_values
+from polylens._spectrum.krylov import extremes
+from polylens._spectrum.singular import gram_of, singular_values
 from polylens._types import Result
 from polylens.cli import main
 from polylens.errors import InputError, ShapeError
-from polylens.plotting_spectrum import effect_figure
+from polylens.plotting.spectrum import effect_figure
 from registry import Case
 from test_laws import every, loaded
 from test_real_networks import network_and_images

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from polylens import invert, load
-from polylens._links import links
+from polylens._inverse.links import links
 
 
 def test_values_that_may_lie_below_0_but_for_rounding_have_no_only_input_behind_a_gelu() -> None:
@@ -32,7 +32,7 @@ def test_what_one_of_many_solutions_of_an_operator_meets_proves_nothing(monkeypa
         module[1].weight.copy_(weight)
     net = load(module, torch.zeros(1, 8, dtype=torch.float64)).double()
     x = 3 * torch.randn(20, 8, generator=generator, dtype=torch.float64)
-    monkeypatch.setattr("polylens._undo_affine._DENSE", 0.0)  # as for layers too large for a matrix
+    monkeypatch.setattr("polylens._inverse.affine._DENSE", 0.0)  # as for layers too large for a matrix
     back = invert(net, net(x), starts=0)
     solved = (weight @ (torch.linalg.pinv(weight) @ net(x).T)).T
     assert torch.allclose(solved, net(x))  # the least solutions are there, and some lie outside of the sigmoid's range

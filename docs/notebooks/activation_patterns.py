@@ -38,7 +38,7 @@ from polylens import (
     second_layer_law,
     zoo,
 )
-from polylens.plotting_patterns import distance_figure, frequency_row
+from polylens.plotting.patterns import distance_figure, frequency_row
 
 train, test = zoo.digits_data("train"), zoo.digits_data("test")
 mean, deviation = train.inputs.mean(), train.inputs.std()

@@ -1,6 +1,6 @@
 """polylens: trained neural networks through their polytopes."""
 
-from ._gathered import Tie
+from ._preimage.gathered import Tie
 from .activate import Activation, activate
 from .affine import AffineMap
 from .ball import Ball

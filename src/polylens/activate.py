@@ -12,19 +12,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._ascent import ascend
+from ._activate.ascent import ascend
+from ._activate.climb import Climb, Summit, summit
+from ._activate.unit import Unit, unit_of
 from ._check import ArrayLike, whole
-from ._climb import Climb, Summit, summit
-from ._corners import corner_finder
 from ._lp import accuracy_of
 from ._meeting import tight
 from ._near import within
-from ._priors import PriorName, prior_of
 from ._progress import progress
-from ._room import drawn, given
-from ._stages import jumps
+from ._reconstruct.priors import PriorName, prior_of
+from ._subdivision.stages import jumps
 from ._types import Result, Status, Tolerance
-from ._unit import Unit, unit_of
+from ._zeros.corners import corner_finder
+from ._zeros.room import drawn, given
 from .domain import Box, Domain, Slice
 from .errors import GeometryError, InputError, SmoothError
 from .gates import Choice
@@ -109,7 +109,7 @@ class Activation(Result):
 
     def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
         """Draw the input that was found, as a picture or as bars."""
-        axes: Axes = importlib.import_module("polylens.plotting_sensitivity").draw(self, ax, **options)
+        axes: Axes = importlib.import_module("polylens.plotting.sensitivity").draw(self, ax, **options)
         return axes
 
     def to_dict(self) -> dict[str, Any]:

@@ -71,7 +71,7 @@ class BinaryApproximation(Result):
 
     def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
         """Draw the share of signs that are kept behind every layer that becomes its pattern."""
-        axes: Axes = importlib.import_module("polylens.plotting_models").draw(self, ax, **options)
+        axes: Axes = importlib.import_module("polylens.plotting.models").draw(self, ax, **options)
         return axes
 
 

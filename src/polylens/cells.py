@@ -73,6 +73,6 @@ class Cells:
 
     def volumes(self) -> Array:
         """Return the volume of every cell in the domain's coordinates; infinite for cells without an end."""
-        from ._measure import volumes
+        from ._kernels.measure import volumes
 
         return volumes(self.points, self.weight, self.start, self.vertex, self.facets)

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, final
 import numpy as np
 import torch
 
-from ._cell_maps import local_maps, map_errors, most_errors, slopes_along
 from ._check import ArrayLike, array, finite
 from ._files import write_atomically
-from ._locate import Lookup, inside
-from ._saved import arrays_of, domain_from
-from ._stages import jumps
+from ._subdivision.cell_maps import local_maps, map_errors, most_errors, slopes_along
+from ._subdivision.locate import Lookup, inside
+from ._subdivision.saved import arrays_of, domain_from
+from ._subdivision.stages import jumps
 from ._types import Result, Tolerance
 from .affine import AffineMap
 from .cells import Cells
@@ -41,7 +41,7 @@ from .subdivision import iter_cells
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from ._faces import FacetList, Mesh
+    from ._kernels.faces import FacetList, Mesh
 
 Array = np.ndarray[Any, Any]
 _FORMAT = "polylens complex 1"
@@ -141,7 +141,7 @@ class Complex(Result):
     @classmethod
     def of(cls, network: Network, domain: Domain, parts: Sequence[Cells], tolerance: Tolerance) -> Complex:
         """Return the complex of cells that come in parts, which share no vertices with one another."""
-        from ._faces import Mesh, merged
+        from ._kernels.faces import Mesh, merged
 
         parts = [_used(p) for p in parts]
         bits = max((p.facets.shape[1] for p in parts), default=1)
@@ -204,7 +204,7 @@ class Complex(Result):
     @cached_property
     def volumes(self) -> Array:
         """The volumes of the cells (cells,) in units of the input, infinite for those without an end."""
-        from ._measure import volumes
+        from ._kernels.measure import volumes
 
         m = self.mesh
         weight = (np.arange(len(m.points)) < m.finite).astype(float)
@@ -258,7 +258,7 @@ class Complex(Result):
 
     @cached_property
     def _facets(self) -> tuple[FacetList, Array]:
-        from ._faces import facets_of
+        from ._kernels.faces import facets_of
 
         found = facets_of(self.mesh)
         return found, (found.bit >= self.sides) | (found.bit < self._walls)
@@ -269,7 +269,7 @@ class Complex(Result):
 
         Raises GeometryError for a network that jumps: its cells do not meet face to face.
         """
-        from ._faces import matched
+        from ._kernels.faces import matched
 
         self._meeting("facets are matched")
         found, inner = self._facets
@@ -327,7 +327,7 @@ class Complex(Result):
         return UnitBoundary(pairs[changes], *self._vertices_of(first[changes]))
 
     def _vertices_of(self, facets: Array) -> tuple[Array, Array]:
-        from ._faces import vertices_of
+        from ._kernels.faces import vertices_of
 
         found = self._facets[0]
         return vertices_of(self.mesh, found.cell[facets], found.bit[facets])
@@ -378,7 +378,7 @@ class Complex(Result):
 
     @cached_property
     def _linear_regions(self) -> LinearRegions:
-        from ._faces import components
+        from ._kernels.faces import components
 
         relative = _ROUNDING * self.tolerance.relative
         pairs = self._maybe_equal(self.adjacency, relative)
@@ -445,7 +445,7 @@ class Complex(Result):
 
         Raises GeometryError for a network that jumps. Cost: grows with 3^dim a cell; some microseconds each in the plane.
         """
-        from ._faces import face_numbers
+        from ._kernels.faces import face_numbers
 
         self._meeting("faces are counted")
         return tuple(int(n) for n in face_numbers(self.mesh, self._facets[0]))
@@ -489,7 +489,7 @@ class Complex(Result):
         A file that is there is replaced once the new one is complete. Raises FileError for a directory, OSError where the
         disk is full or may not be written to.
         """
-        from ._partitions import fingerprint
+        from ._subdivision.partitions import fingerprint
 
         head = {"format": _FORMAT, "network": fingerprint(self.network), "factor": self.tolerance.factor, "sides": self.sides}
         arrays: dict[str, Any] = head | self.mesh._asdict() | {"words": self.words} | arrays_of(self.domain)
@@ -497,12 +497,12 @@ class Complex(Result):
             np.savez(file, **arrays)
 
     def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
-        """Draw a complex of one or two dimensions and return the Axes; `polylens.plotting_complex` has the options.
+        """Draw a complex of one or two dimensions and return the Axes; `polylens.plotting.complex` has the options.
 
         `colour` is one of: an output's number, "class" (the largest output), a unit as (layer, position), "density" (the
         logarithm of one over the volume), "active" (how many units are off their first piece) and "pattern".
         """
-        axes: Axes = importlib.import_module("polylens.plotting_complex").draw(self, ax, **options)
+        axes: Axes = importlib.import_module("polylens.plotting.complex").draw(self, ax, **options)
         return axes
 
 
@@ -556,8 +556,8 @@ def load_complex(path: str | PathLike[str], net: Network) -> Complex:
         ...     load_complex(f"{folder}/line.npz", net).num_regions
         2
     """
-    from ._faces import Mesh
-    from ._partitions import fingerprint
+    from ._kernels.faces import Mesh
+    from ._subdivision.partitions import fingerprint
 
     net, source = exact(net), str(path)
     try:

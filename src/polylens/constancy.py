@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ._check import ArrayLike
 from ._rounding import behind_gate, magnitudes, settled
-from ._stages import jumps
+from ._subdivision.stages import jumps
 from ._types import Tolerance
 from .boundary import _changes, _crossings
 from .domain import Box

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import _dendrogram
-from ._behind import whole_labels
 from ._check import ArrayLike, whole
-from ._dendrogram import Dendrogram, Groups
-from ._linkage import bytes_needed, full_linkage
+from ._clusters import dendrogram
+from ._clusters.behind import whole_labels
+from ._clusters.dendrogram import Dendrogram, Groups
+from ._clusters.linkage import bytes_needed, full_linkage
 from ._types import Result
 from .errors import InputError
 from .pattern import Patterns, UnitLayer
@@ -115,8 +115,8 @@ class Contents(Result):
         return {"threshold": self.threshold, **figures, "classes": self.classes.tolist(), "clusters": self.rows()}
 
     def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
-        """Draw the largest clusters as bars of their labels; `polylens.plotting_constellations` has the options."""
-        axes: Axes = importlib.import_module("polylens.plotting_constellations").draw(self, ax, **options)
+        """Draw the largest clusters as bars of their labels; `polylens.plotting.constellations` has the options."""
+        axes: Axes = importlib.import_module("polylens.plotting.constellations").draw(self, ax, **options)
         return axes
 
 
@@ -164,7 +164,7 @@ class Constellations(Result):
     @property
     def counts(self) -> Tensor:
         """How many clusters there are at the thresholds 0, 1, ..., n: (n + 1,), int64."""
-        return torch.from_numpy(_dendrogram.counts(self.gaps.numpy(), self.size))
+        return torch.from_numpy(dendrogram.counts(self.gaps.numpy(), self.size))
 
     @property
     def score(self) -> float:
@@ -183,7 +183,7 @@ class Constellations(Result):
 
         Raises InputError for a threshold below 0, or NaN.
         """
-        return torch.from_numpy(_dendrogram.cut(self.order.numpy(), self.gaps.numpy(), _threshold(threshold)))
+        return torch.from_numpy(dendrogram.cut(self.order.numpy(), self.gaps.numpy(), _threshold(threshold)))
 
     def plateaus(self, most: int = 5) -> list[Plateau]:
         """Return the longest ranges of thresholds without a merge, longest first, of equal ones the lowest first.
@@ -210,8 +210,8 @@ class Constellations(Result):
         """Return how many constellations there are at the thresholds 0, 1, ..., n, how many inputs they hold, and how many
         inputs are alone, without another one at or below the threshold."""
         g, size = self.groups, self.size
-        found = _dendrogram.alive(g.diameter, g.death, np.ones(len(g.start), np.int64), size)
-        inputs = _dendrogram.alive(g.diameter, g.death, g.stop - g.start, size)
+        found = dendrogram.alive(g.diameter, g.death, np.ones(len(g.start), np.int64), size)
+        inputs = dendrogram.alive(g.diameter, g.death, g.stop - g.start, size)
         return GroupCurve(*(torch.from_numpy(v) for v in (found, inputs, self._alone())))
 
     def contents(self, threshold: float, labels: ArrayLike | None = None) -> Contents:
@@ -229,13 +229,13 @@ class Constellations(Result):
     def agreement(self, labels: ArrayLike | None = None) -> Agreement:
         """Return purity and adjusted Rand index at the thresholds 0, 1, ..., n, each (n + 1,); labels as for `contents`."""
         classes, codes = self._classes(labels)
-        counts = _dendrogram.counts(self.gaps.numpy(), self.size)
+        counts = dendrogram.counts(self.gaps.numpy(), self.size)
         purity, rand = np.empty(self.size + 1), np.empty(self.size + 1)
         for t in range(self.size + 1):
             if t and counts[t] == counts[t - 1]:
                 purity[t], rand[t] = purity[t - 1], rand[t - 1]
                 continue
-            table = _contingency(_dendrogram.cut(self.order.numpy(), self.gaps.numpy(), t), codes, len(classes))
+            table = _contingency(dendrogram.cut(self.order.numpy(), self.gaps.numpy(), t), codes, len(classes))
             purity[t], rand[t] = _purity(table), _adjusted_rand(table)
         return Agreement(torch.from_numpy(purity), torch.from_numpy(rand))
 
@@ -272,8 +272,8 @@ class Constellations(Result):
         }
 
     def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
-        """Draw clusters or constellations against the threshold; `polylens.plotting_constellations` has the options."""
-        axes: Axes = importlib.import_module("polylens.plotting_constellations").draw(self, ax, **options)
+        """Draw clusters or constellations against the threshold; `polylens.plotting.constellations` has the options."""
+        axes: Axes = importlib.import_module("polylens.plotting.constellations").draw(self, ax, **options)
         return axes
 
     def _units(self) -> str:
@@ -384,7 +384,7 @@ def _threshold(value: float) -> float:
 
 def _single(patterns: Patterns) -> tuple[Dendrogram, Groups]:
     """Return single linkage and the groups of it that are constellations."""
-    from ._tree import isolated_groups
+    from ._clusters.tree import isolated_groups
 
     tree, words, scale = _single_scaled(patterns)
     start, stop, *rest = isolated_groups(words, tree)
@@ -394,13 +394,13 @@ def _single(patterns: Patterns) -> tuple[Dendrogram, Groups]:
 
 def _single_scaled(patterns: Patterns) -> tuple[Dendrogram, Array, int]:
     """Return single linkage in distances of the words beside it, which are those of the patterns times a whole number."""
-    from ._tree import single_linkage, spanning_tree
+    from ._clusters.tree import single_linkage, spanning_tree
 
     words, scale = _words(patterns)
     found = patterns.unique()
     first = np.unique(found.inverse.numpy(), return_index=True)[1]
     tree = single_linkage(spanning_tree(words[first]))
-    return _dendrogram.expanded(tree, found.inverse.numpy(), found.counts.numpy()), words, scale
+    return dendrogram.expanded(tree, found.inverse.numpy(), found.counts.numpy()), words, scale
 
 
 def _words(patterns: Patterns) -> tuple[Array, int]:
@@ -460,7 +460,7 @@ def _null(patterns: Patterns, kind: str, draws: int, linkage: Linkage, size: int
             gaps = tree.gaps // scale
         else:
             gaps = _full(made, linkage, bytes_needed(len(made))).gaps
-        counts[draw], scores[draw] = _dendrogram.counts(gaps, size), size + gaps.sum()
+        counts[draw], scores[draw] = dendrogram.counts(gaps, size), size + gaps.sum()
     return NullCurve(kind, torch.from_numpy(counts), torch.from_numpy(scores))
 
 

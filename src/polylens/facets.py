@@ -12,10 +12,10 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from ._decide import decide
-from ._flat import flat_of
+from ._facets.decide import decide
+from ._facets.flat import flat_of
+from ._facets.verdicts import FACET, OPEN, REDUNDANT, Verdicts
 from ._types import Result, Tolerance
-from ._verdicts import FACET, OPEN, REDUNDANT, Verdicts
 from .polytope import HasPolytope, Polytope, polytope_of
 
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, final
 import torch
 from torch import Tensor
 
-from ._chart import Ground, changes
 from ._check import ArrayLike, whole
-from ._course import Goal, Sides
+from ._fibre.chart import Ground, changes
+from ._fibre.course import Goal, Sides
+from ._fibre.walker import Limits, Walker
+from ._fibre.ways import Surroundings
 from ._types import Result
-from ._walker import Limits, Walker
-from ._ways import Surroundings
 from .errors import GeometryError, InputError, ShapeError
 from .germ import exact, one_point
 from .network import Network
@@ -151,8 +151,8 @@ class FibreWalk(Result):
         }
 
     def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
-        """Draw the walk and return the Axes; `polylens.plotting_fibre` has the options."""
-        axes: Axes = importlib.import_module("polylens.plotting_fibre").draw(self, ax, **options)
+        """Draw the walk and return the Axes; `polylens.plotting.fibre` has the options."""
+        axes: Axes = importlib.import_module("polylens.plotting.fibre").draw(self, ax, **options)
         return axes
 
 

@@ -112,7 +112,7 @@ class FirstLayerModel(Result):
 
     def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
         """Draw the positive activations' density on a logarithmic scale, and the normals fitted to it."""
-        axes: Axes = importlib.import_module("polylens.plotting_models").draw(self, ax, **options)
+        axes: Axes = importlib.import_module("polylens.plotting.models").draw(self, ax, **options)
         return axes
 
 

@@ -73,7 +73,7 @@ class GaussianLayer(Result):
 
     def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
         """Draw the axes that batch norm gives two `units`; `points` (batch, inputs) appear as pairs of activations."""
-        axes: Axes = importlib.import_module("polylens.plotting_models").draw(self, ax, **options)
+        axes: Axes = importlib.import_module("polylens.plotting.models").draw(self, ax, **options)
         return axes
 
 

@@ -104,8 +104,8 @@ class Distances(Result):
         return lines
 
     def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
-        """Draw which share of the pairs is at each distance; `polylens.plotting_patterns` has the options."""
-        axes: Axes = importlib.import_module("polylens.plotting_patterns").draw(self, ax, **options)
+        """Draw which share of the pairs is at each distance; `polylens.plotting.patterns` has the options."""
+        axes: Axes = importlib.import_module("polylens.plotting.patterns").draw(self, ax, **options)
         return axes
 
     def to_dict(self) -> dict[str, Any]:
@@ -167,8 +167,8 @@ class Hamming(Result):
         return "\n".join([*lines, *(f"  {row.summary()}" for row in rows)])
 
     def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
-        """Draw the distances at each layer as lines, or those at one layer; `polylens.plotting_patterns` has the options."""
-        axes: Axes = importlib.import_module("polylens.plotting_patterns").draw(self, ax, **options)
+        """Draw the distances at each layer as lines, or those at one layer; `polylens.plotting.patterns` has the options."""
+        axes: Axes = importlib.import_module("polylens.plotting.patterns").draw(self, ax, **options)
         return axes
 
     def to_dict(self) -> dict[str, Any]:
@@ -219,7 +219,7 @@ def hamming(
     """
     _comparable(patterns, other)
     classes = _classes(patterns, other, labels, other_labels)
-    from ._popcount import histograms  # numba loads scipy, which importing polylens does not
+    from ._kernels.popcount import histograms  # numba loads scipy, which importing polylens does not
 
     if pairs is None:
         tables = histograms(
@@ -271,7 +271,7 @@ def _sampled(
     patterns: Patterns, other: Patterns | None, classes: tuple[Array, Array] | None, count: int, generator: torch.Generator
 ) -> Array:
     """Return the tables of `histograms` for random pairs."""
-    from ._popcount import of_pairs
+    from ._kernels.popcount import of_pairs
 
     left, right = random_pairs(len(patterns), None if other is None else len(other), count, generator)
     words = patterns.words()

@@ -73,8 +73,8 @@ class FairBits(Result):
         )
 
     def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
-        """Draw the mean distance beside those of fair bits; `polylens.plotting_patterns` has the options."""
-        axes: Axes = importlib.import_module("polylens.plotting_patterns").draw(self, ax, **options)
+        """Draw the mean distance beside those of fair bits; `polylens.plotting.patterns` has the options."""
+        axes: Axes = importlib.import_module("polylens.plotting.patterns").draw(self, ax, **options)
         return axes
 
     def to_dict(self) -> dict[str, Any]:
@@ -134,8 +134,8 @@ class Independence(Result):
         return "\n".join([*lines, *fair])
 
     def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
-        """Draw the observed value beside those of permutations; `polylens.plotting_patterns` has the options."""
-        axes: Axes = importlib.import_module("polylens.plotting_patterns").draw(self, ax, **options)
+        """Draw the observed value beside those of permutations; `polylens.plotting.patterns` has the options."""
+        axes: Axes = importlib.import_module("polylens.plotting.patterns").draw(self, ax, **options)
         return axes
 
     def to_dict(self) -> dict[str, Any]:
@@ -274,7 +274,7 @@ def _independent_variance(p: Patterns) -> float:
 
 
 def _fair_bits(p: Patterns, pairs: int, draws: int, random: Any) -> FairBits:
-    from ._popcount import of_pairs  # numba loads scipy, which importing polylens does not
+    from ._kernels.popcount import of_pairs  # numba loads scipy, which importing polylens does not
 
     left, right = random.integers(len(p), size=pairs), random.integers(len(p) - 1, size=pairs)
     right += right >= left

@@ -62,7 +62,7 @@ class Initialisation(Result):
 
     def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
         """Draw variance and share of active units of every layer that was set."""
-        axes: Axes = importlib.import_module("polylens.plotting_models").draw(self, ax, **options)
+        axes: Axes = importlib.import_module("polylens.plotting.models").draw(self, ax, **options)
         return axes
 
 

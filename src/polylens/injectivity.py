@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from . import _spanning
 from ._check import ArrayLike, array, as_tensor, finite, floating, whole
-from ._collapse import Collapse, Hunt, Rows, constructed, hunt, kernel_step, null_vector
-from ._everywhere import Verdict, by_cells, by_flats, reduced, reflected
+from ._injectivity import spanning
+from ._injectivity.collapse import Collapse, Hunt, Rows, constructed, hunt, kernel_step, null_vector
+from ._injectivity.everywhere import Verdict, by_cells, by_flats, reduced, reflected
+from ._injectivity.place import Place, Polyhedron, UnitBall
 from ._lp import deepest
-from ._place import Place, Polyhedron, UnitBall
 from ._types import Result, Tolerance
 from .ball import Ball
 from .domain import Box, Domain, Slice, WholeSpace, domain_of
@@ -124,7 +124,7 @@ class Injectivity(Result):
 
     def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
         """Draw the plane of a layer with two inputs: how many directions its active rows span, and the pair of a collapse."""
-        axes: Axes = importlib.import_module("polylens.plotting_injectivity").draw(self, ax, **options)
+        axes: Axes = importlib.import_module("polylens.plotting.injectivity").draw(self, ax, **options)
         return axes
 
 
@@ -332,7 +332,7 @@ def _seen(asked: _Question) -> _Seen:
         place, cells = _polyhedron(domain, unit)
         origin, basis = domain.origin.numpy(), unit * domain.basis.numpy()
         weight, bias = asked.weight @ domain.basis * unit, asked.bias + asked.weight @ domain.origin
-    rows, lengths = _spanning.unit(weight.numpy())
+    rows, lengths = spanning.unit(weight.numpy())
     kept = lengths > 0
     offsets = bias.numpy()[kept] / lengths[kept]
     return _Seen(Rows(rows[kept], offsets), lengths[kept], place, cells, origin, basis)
@@ -397,7 +397,7 @@ def _decided(asked: _Question, seen: _Seen) -> _Decision:
     dim = seen.place.dim
     if dim == 0:
         return _Decision(True, "rank")
-    least = _spanning.least_value(seen.rows.rows)
+    least = spanning.least_value(seen.rows.rows)
     if least <= TOLERANCE.relative:
         v = null_vector(seen.rows.rows, dim)
         found = None if v is None else kernel_step(seen.rows, seen.place, v)
@@ -408,9 +408,7 @@ def _decided(asked: _Question, seen: _Seen) -> _Decision:
         verdict = reflected(seen.rows, seen.place, max(1, asked.limit // PROGRAMS))
         return _Decision(verdict.answer, "flats", verdict)
     stretch = {"identity": 1.0, "crelu": math.sqrt(0.5), "leaky_relu": min(1.0, asked.slope)}[asked.gate]
-    return _Decision(
-        True, "rank", settled=dim, constant=stretch * _spanning.least_value(seen.rows.rows * seen.lengths[:, None])
-    )
+    return _Decision(True, "rank", settled=dim, constant=stretch * spanning.least_value(seen.rows.rows * seen.lengths[:, None]))
 
 
 def _relu(asked: _Question, seen: _Seen) -> _Decision:
@@ -421,7 +419,7 @@ def _relu(asked: _Question, seen: _Seen) -> _Decision:
     dim = seen.place.dim
     settled = dim - rest.rank
     if not rest.rank:
-        return _Decision(True, "lines", settled=settled, constant=_spanning.least_value(rest.always) / 2)
+        return _Decision(True, "lines", settled=settled, constant=spanning.least_value(rest.always) / 2)
     many = max_regions(len(rest.left.rows), dim) if dim <= _CORNERS else math.inf
     hunted = Hunt(None, math.inf)
     if many > min(QUICK, asked.limit):
@@ -431,14 +429,14 @@ def _relu(asked: _Question, seen: _Seen) -> _Decision:
     if many <= asked.limit:
         verdict = by_cells(rest, seen.cells, asked.limit)
         return _Decision(verdict.answer, "cells", verdict, settled, verdict.sigma / 2)
-    if _spanning.num_choices(len(rest.left.rows), rest.rank) * PROGRAMS <= asked.limit and _spans(rest.parts, rest.rank):
+    if spanning.num_choices(len(rest.left.rows), rest.rank) * PROGRAMS <= asked.limit and _spans(rest.parts, rest.rank):
         verdict = by_flats(rest)
         return _Decision(verdict.answer, "flats", verdict, settled)
     return _Decision(None, "search", settled=settled, lowest=hunted.lowest)
 
 
 def _spans(rows: Array, dim: int) -> bool:
-    return len(rows) >= dim and _spanning.least_value(rows) > TOLERANCE.relative
+    return len(rows) >= dim and spanning.least_value(rows) > TOLERANCE.relative
 
 
 # -- two inputs with one output

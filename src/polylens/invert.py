@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, final
 import torch
 from torch import Tensor
 
-from . import _undo
 from ._check import ArrayLike, array, as_tensor, finite, floating, is_batch, whole
-from ._least_distance import least
-from ._least_norm import Found, fibre_dimension, is_nowhere, least_norm
-from ._links import Link, links, section
+from ._inverse import elementwise as _undo
+from ._inverse.affine import EPS, Affine
+from ._inverse.least_distance import least
+from ._inverse.least_norm import Found, fibre_dimension, is_nowhere, least_norm
+from ._inverse.links import Link, links, section
+from ._inverse.walk import PROBES, Obstacle, Rows, Undone, Walk
 from ._rounding import evaluated
 from ._types import Result
-from ._undo_affine import EPS, Affine
-from ._undo_walk import PROBES, Obstacle, Rows, Undone, Walk
 from .errors import InputError
 from .geometry import is_empty
 from .network import Network
@@ -168,7 +168,7 @@ class Inversion(Result):
 
     def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
         """Draw how much each layer makes errors grow on the way back; options are the drawing's own."""
-        axes: Axes = importlib.import_module("polylens.plotting_invert").draw(self, ax, **options)
+        axes: Axes = importlib.import_module("polylens.plotting.invert").draw(self, ax, **options)
         return axes
 
     def __repr__(self) -> str:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, final
 import torch
 from torch import Tensor
 
-from ._asked_layer import Asked, all_layers, asked_layer
 from ._check import ArrayLike, array, batches
-from ._large_layer import large_layer
-from ._layer_system import Layer
+from ._layers.asked import Asked, all_layers, asked_layer
+from ._layers.large import large_layer
+from ._layers.recession import Size
+from ._layers.system import Layer
 from ._progress import progress
-from ._recession import Size
 from ._types import Result, Tolerance
 from .errors import InputError, UnsupportedError
 from .layer_preimage import KINDS, WORDS, Start, kind_at
@@ -114,7 +114,7 @@ class Invertibility(Result):
 
     def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
         """Draw how many preimages of each kind there are, by the number of positive outputs; `layer` says of which layer."""
-        axes: Axes = importlib.import_module("polylens.plotting_invertibility").draw(self, ax, **options)
+        axes: Axes = importlib.import_module("polylens.plotting.invertibility").draw(self, ax, **options)
         return axes
 
 

@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from . import _hull, _near_origin, _spanning
+from . import _hull
 from ._check import ArrayLike, array, as_tensor, finite, floating, whole
+from ._injectivity import near_origin, spanning
 from ._types import Result, Tolerance
 from .errors import GeometryError, InputError, ShapeError
 
@@ -85,7 +86,7 @@ class LargestBias(Result):
 
     def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
         """Draw, for rows of two entries, the largest alpha at every angle, with the point where it is least."""
-        axes: Axes = importlib.import_module("polylens.plotting_injectivity").draw(self, ax, **options)
+        axes: Axes = importlib.import_module("polylens.plotting.injectivity").draw(self, ax, **options)
         return axes
 
 
@@ -161,7 +162,7 @@ def _rows(weight: ArrayLike) -> Array:
 
 def _level(rows: Array, x: Array) -> float:
     """Return the value of the row that completes the span, the rows taken from the largest value down."""
-    unit, _ = _spanning.unit(rows)
+    unit, _ = spanning.unit(rows)
     value, basis = rows @ x, np.zeros((0, len(x)))
     for k in np.argsort(-value):
         rest = unit[k] - basis.T @ (basis @ unit[k])
@@ -176,19 +177,19 @@ def _level(rows: Array, x: Array) -> float:
 
 def _least(rows: Array, limit: int) -> _Bottom | None:
     """Return the least value over all hyperplanes, None for rows that do not span."""
-    unit, lengths = _spanning.unit(rows)
+    unit, lengths = spanning.unit(rows)
     n = rows.shape[1]
     live = lengths > 0
     rank = int((np.linalg.svd(unit, compute_uv=False) > TOLERANCE.relative).sum()) if live.any() else 0
     if rank < n:
         return None
-    lines = len(np.unique(_spanning.parallel(unit[live], TOLERANCE.relative)[0]))
-    if (count := _spanning.num_choices(lines, n)) > limit:
+    lines = len(np.unique(spanning.parallel(unit[live], TOLERANCE.relative)[0]))
+    if (count := spanning.num_choices(lines, n)) > limit:
         raise InputError(
             f"largest_bias: expected at most {limit:,} sets of {n - 1} rows; got {count:,}; raise the limit, or ask"
             " is_injective with the biases at hand"
         )
-    flats = _spanning.flats(unit[live], TOLERANCE.relative)
+    flats = spanning.flats(unit[live], TOLERANCE.relative)
     if not flats.clear:
         raise GeometryError("largest_bias: rows are dependent but for about 1e-6 of their lengths; no bound would be certain")
     inside = np.ones((len(flats.members), len(rows)), dtype=bool)
@@ -202,7 +203,7 @@ def _least(rows: Array, limit: int) -> _Bottom | None:
 def _outside(rows: Array, inside: NDArray[np.bool_]) -> _Bottom | None:
     """Return the least of the greatest values of the rows outside, where it is negative: 0 is not in their hull."""
     points = rows[~inside]
-    near = _near_origin.of_hull(points)
+    near = near_origin.of_hull(points)
     if near.point is None:
         raise GeometryError("largest_bias: nonnegative least squares gave up; scale the rows to lengths near 1")
     size = float(np.linalg.norm(near.point))

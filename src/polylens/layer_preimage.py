@@ -13,15 +13,15 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor
 
-from . import _recession
 from ._check import ArrayLike
-from ._exact_layer import exact_size
-from ._layer_input import some_input
-from ._layer_system import NEAR, Gate, Layer, Scaled, Split, checked, joined
-from ._mirrors import Mirrors, mirrored
-from ._recession import Kind
+from ._layers import recession
+from ._layers.exact import exact_size
+from ._layers.given import some_input
+from ._layers.mirrors import Mirrors, mirrored
+from ._layers.recession import Kind
+from ._layers.system import NEAR, Gate, Layer, Scaled, Split, checked, joined
+from ._layers.windows import over_windows
 from ._types import Result, Tolerance
-from ._windows import over_windows
 from .errors import InputError
 from .polytope import Polytope
 
@@ -204,7 +204,7 @@ class Start:
     units: Tensor | None = None
 
 
-def kind_at(layer: Layer, x: Tensor, start: Start, tolerance: Tolerance = TOLERANCE) -> _recession.Size:
+def kind_at(layer: Layer, x: Tensor, start: Start, tolerance: Tolerance = TOLERANCE) -> recession.Size:
     """Return the kind, dimension and diameter alone, from what the last question left in `start`."""
     split = layer.split(x, tolerance)
     found = _found(layer, x, layer.scaled(x, split, tolerance), split, start, tolerance)[0]
@@ -216,11 +216,11 @@ def kind_at(layer: Layer, x: Tensor, start: Start, tolerance: Tolerance = TOLERA
 
 def _found(
     layer: Layer, x: Tensor, scaled: Scaled, split: Split, start: Start, tolerance: Tolerance
-) -> tuple[_recession.Size, _recession.Flat]:
-    kernel = _recession.flat(scaled.system.equal)
+) -> tuple[recession.Size, recession.Flat]:
+    kernel = recession.flat(scaled.system.equal)
     order = torch.cat([torch.nonzero(split.equal), torch.nonzero(split.less)]).reshape(-1)
     near = None if start.units is None else start.units[order].numpy()
-    found = _recession.size(scaled.system, kernel, tolerance, near)
+    found = recession.size(scaled.system, kernel, tolerance, near)
     if found.start is not None:
         start.units = torch.zeros(layer.m, dtype=torch.float64)
         start.units[order] = torch.from_numpy(found.start)
@@ -259,14 +259,14 @@ def _answer(layer: Layer, x: Tensor, split: Split, exact: bool, tolerance: Toler
     return _with_mirrors(answer, layer, tolerance) if layer.gate == "abs" and found.kind == "singleton" else answer
 
 
-def _pair(system: _recession.System, kernel: _recession.Flat, found: _recession.Size, x: Tensor) -> Tensor | None:
+def _pair(system: recession.System, kernel: recession.Flat, found: recession.Size, x: Tensor) -> Tensor | None:
     if found.other is not None:
         return torch.stack([x, torch.from_numpy(found.other)])
     if found.kind == "unbounded" and found.ray is not None:
         return torch.stack([x, x + max(1.0, float(x.norm())) * torch.from_numpy(found.ray)])
     if found.kind != "bounded" or found.inner is None:
         return None
-    ends = _recession.chord(system, kernel, x.numpy(), found.inner)
+    ends = recession.chord(system, kernel, x.numpy(), found.inner)
     return torch.stack([torch.from_numpy(v) for v in ends])
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._behind import batch_of, behind_gates, chosen, rows, whole_labels
 from ._check import ArrayLike, whole
-from ._pairs import alignment, as_array, squared_euclidean, transport
+from ._clusters.behind import batch_of, behind_gates, chosen, rows, whole_labels
+from ._clusters.pairs import alignment, as_array, squared_euclidean, transport
 from ._types import Result
 from .errors import InputError
 from .network import Network, chunks, has_pattern
@@ -66,8 +66,8 @@ class LayerUsefulness(Result):
         return {name: _correlated(self._column(name), self._lost()) for name in ("distance_change", "pattern_change")}
 
     def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
-        """Draw both scores of each layer beside the accuracy lost; `polylens.plotting_constellations` has the options."""
-        axes: Axes = importlib.import_module("polylens.plotting_constellations").draw(self, ax, **options)
+        """Draw both scores of each layer beside the accuracy lost; `polylens.plotting.constellations` has the options."""
+        axes: Axes = importlib.import_module("polylens.plotting.constellations").draw(self, ax, **options)
         return axes
 
     def summary(self) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from ._check import ArrayLike
-from ._generators import dimension, extreme, flat_volume, labels
+from ._preimage.generators import dimension, extreme, flat_volume, labels
 from ._progress import progress
 from ._types import Result
 from .errors import GeometryError

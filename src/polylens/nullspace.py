@@ -32,13 +32,13 @@ EPS = torch.finfo(torch.float64).eps
 
 
 class Forgetting(Result):
-    """A result on what a network forgets, whose drawing is one of `polylens.plotting_nullspace`."""
+    """A result on what a network forgets, whose drawing is one of `polylens.plotting.nullspace`."""
 
     __slots__ = ()
 
     def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
         """Draw the answer on `ax` (a new figure's when None) and return the Axes; `options` are the drawing's own."""
-        axes: Axes = importlib.import_module("polylens.plotting_nullspace").draw(self, ax, **options)
+        axes: Axes = importlib.import_module("polylens.plotting.nullspace").draw(self, ax, **options)
         return axes
 
 

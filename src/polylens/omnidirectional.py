@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import _rational, _stiemke
 from ._check import ArrayLike, array, as_tensor, finite, floating
+from ._layers import rational, stiemke
 from ._types import Result, Tolerance
 from .errors import GeometryError, InputError, ShapeError
 
@@ -139,9 +139,9 @@ def is_omnidirectional(
     [0.0, -1.0]
     """
     matrix = _double(A, "A", 2)
-    found = _exactly(matrix) if exact else _stiemke.alternative(matrix.numpy(), tolerance=tolerance)
+    found = _exactly(matrix) if exact else stiemke.alternative(matrix.numpy(), tolerance=tolerance)
     multipliers, ray = (None if v is None else torch.from_numpy(v) + 0.0 for v in (found.multipliers, found.ray))
-    radius = None if found.multipliers is None else _stiemke.hull_radius(matrix.numpy(), found.multipliers)
+    radius = None if found.multipliers is None else stiemke.hull_radius(matrix.numpy(), found.multipliers)
     answer = Omnidirectional(found.answer, matrix, multipliers, radius, ray, None, None)
     return answer if b is None and point is None else _for_point(answer, b, point, tolerance)
 
@@ -190,20 +190,20 @@ def unique_solution(
     return UniqueSolution(False, x, rows, None, found.ray, length)
 
 
-def _exactly(matrix: Tensor) -> _stiemke.Alternative:
+def _exactly(matrix: Tensor) -> stiemke.Alternative:
     rows, dim = matrix.shape
     if rows * dim > EXACT_ENTRIES:
         raise InputError(
             f"exact: expected a matrix of at most {EXACT_ENTRIES} entries; got {rows} x {dim}; leave out exact=True"
         )
-    multipliers, ray = _rational.alternative(_rational.exact(matrix.tolist()), dim)
+    multipliers, ray = rational.alternative(rational.exact(matrix.tolist()), dim)
     scale = np.ones(rows)
     if ray is not None:
-        return _stiemke.Alternative(None, _floats(ray, unit=True), scale)
-    return _stiemke.Alternative(_floats(multipliers or [], unit=False), None, scale)
+        return stiemke.Alternative(None, _floats(ray, unit=True), scale)
+    return stiemke.Alternative(_floats(multipliers or [], unit=False), None, scale)
 
 
-def _floats(values: _rational.Vector, *, unit: bool) -> _stiemke.Array:
+def _floats(values: rational.Vector, *, unit: bool) -> stiemke.Array:
     largest = max((abs(v) for v in values), default=1)
     found = np.array([float(v / largest) for v in values])
     return found / np.linalg.norm(found) if unit else found
@@ -224,9 +224,9 @@ def _for_point(found: Omnidirectional, b: ArrayLike | None, point: ArrayLike | N
 def _value(matrix: Tensor, b: Tensor, x: Tensor, exact: bool, tolerance: Tolerance) -> tuple[Tensor, Tensor]:
     """Return A x + b and how much of it counts as 0."""
     if exact:
-        point = _rational.exact([x.tolist()])[0]
-        rows = _rational.exact(matrix.tolist())
-        sums = [_rational.dot(row, point) + c for row, c in zip(rows, _rational.exact([b.tolist()])[0], strict=True)]
+        point = rational.exact([x.tolist()])[0]
+        rows = rational.exact(matrix.tolist())
+        sums = [rational.dot(row, point) + c for row, c in zip(rows, rational.exact([b.tolist()])[0], strict=True)]
         return torch.tensor([float(s) for s in sums], dtype=torch.float64), torch.zeros(len(b), dtype=torch.float64)
     return matrix @ x + b, tolerance.relative * (matrix.abs() @ x.abs() + b.abs())
 

@@ -241,7 +241,7 @@ class Patterns(Result):
         Algorithm: exclusive or and population count of 64-bit words, compiled; O(batch * other * units / 64), half of that
         among its own. The matrix is all the memory that it takes; `hamming` counts distances without one.
         """
-        from ._popcount import matrix
+        from ._kernels.popcount import matrix
 
         self._same_layers(self if other is None else other)
         return torch.from_numpy(matrix(self.words(), None if other is None else other.words(), self.segments()))
@@ -254,7 +254,7 @@ class Patterns(Result):
 
         Algorithm: all distances, as in `distances`, a tile at a time; memory O(batch * k).
         """
-        from ._popcount import nearest
+        from ._kernels.popcount import nearest
 
         self._same_layers(self if other is None else other)
         choice = max(0, len(self) - 1) if other is None else len(other)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, final
 import torch
 from torch import Tensor
 
-from ._behind import batch_of, behind_gates, chosen, rows, whole_labels
 from ._check import ArrayLike, array, whole
-from ._pairs import Correlation, as_array, pearson, spearman, squared_euclidean
+from ._clusters.behind import batch_of, behind_gates, chosen, rows, whole_labels
+from ._clusters.pairs import Correlation, as_array, pearson, spearman, squared_euclidean
 from ._types import Result
 from .errors import InputError, ShapeError
 from .network import Network
@@ -64,8 +64,8 @@ class PatternNeighbours(Result):
         return float((vote(self.labels[self.index]) == self.query_labels).double().mean())
 
     def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
-        """Draw the queries, each in front of its neighbours; `polylens.plotting_constellations` has the options."""
-        axes: Axes = importlib.import_module("polylens.plotting_constellations").draw(self, ax, **options)
+        """Draw the queries, each in front of its neighbours; `polylens.plotting.constellations` has the options."""
+        axes: Axes = importlib.import_module("polylens.plotting.constellations").draw(self, ax, **options)
         return axes
 
     def summary(self) -> str:
@@ -211,8 +211,8 @@ class NeighbourAccuracy(Result):
         return f"NeighbourAccuracy({len(self.table)} lines, k = {self.k}, {self.queries} of {self.inputs} inputs)"
 
     def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
-        """Draw the accuracies layer by layer; `polylens.plotting_constellations` has the options."""
-        axes: Axes = importlib.import_module("polylens.plotting_constellations").draw(self, ax, **options)
+        """Draw the accuracies layer by layer; `polylens.plotting.constellations` has the options."""
+        axes: Axes = importlib.import_module("polylens.plotting.constellations").draw(self, ax, **options)
         return axes
 
     def summary(self) -> str:

@@ -15,15 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._cell_maps import local_maps
 from ._check import ArrayLike, batches, is_batch, whole
-from ._draw import draw
-from ._findings import Fate
-from ._gathered import Gathered, Tie
-from ._locate import inside
-from ._pieces import Pieces
+from ._preimage.draw import draw
+from ._preimage.findings import Fate
+from ._preimage.gathered import Gathered, Tie
+from ._preimage.pieces import Pieces
 from ._progress import reached
 from ._rounding import evaluated
+from ._subdivision.cell_maps import local_maps
+from ._subdivision.locate import inside
 from ._types import Result, Tolerance
 from .affine import AffineMap
 from .domain import CUTTING, Domain, domain_of
@@ -253,11 +253,11 @@ class Preimage(Result):
         return draw(self, n, prior, likelihood, seed=seed)
 
     def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
-        """Draw the pieces in a domain of one or two dimensions; `polylens.plotting_preimage` has the options.
+        """Draw the pieces in a domain of one or two dimensions; `polylens.plotting.preimage` has the options.
 
         Raises GeometryError for another dimension.
         """
-        axes: Axes = importlib.import_module("polylens.plotting_preimage").draw(self, ax, **options)
+        axes: Axes = importlib.import_module("polylens.plotting.preimage").draw(self, ax, **options)
         return axes
 
     # -- words
@@ -355,8 +355,8 @@ def preimage(
         >>> round(found.volume, 12)  # the rectangle [1, 2] x [-2, 1]
         3.0
     """
-    from ._pullback import Search
-    from ._tasks import Job
+    from ._preimage.pullback import Search
+    from ._subdivision.tasks import Job
 
     if limit is not None:
         whole(limit, "limit")

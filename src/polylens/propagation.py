@@ -78,7 +78,7 @@ class Propagation(Result):
 
     def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
         """Draw the second moment at every layer, measured and predicted."""
-        axes: Axes = importlib.import_module("polylens.plotting_models").draw(self, ax, **options)
+        axes: Axes = importlib.import_module("polylens.plotting.models").draw(self, ax, **options)
         return axes
 
 

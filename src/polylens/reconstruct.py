@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from ._check import ArrayLike, array, as_tensor, finite, floating, is_batch, whole
-from ._descending import Descent
-from ._priors import Prior, PriorName, prior_of
 from ._progress import progress
-from ._searching import Asked, Part, Plan, Search, Side, is_smooth, relative
+from ._reconstruct.descending import Descent
+from ._reconstruct.priors import Prior, PriorName, prior_of
+from ._reconstruct.searching import Asked, Part, Plan, Search, Side, is_smooth, relative
+from ._reconstruct.wanted import wanted
 from ._types import Result
-from ._wanted import wanted
 from .domain import Box
 from .errors import InputError, ShapeError
 from .local import MAX_BYTES
@@ -89,13 +89,13 @@ class Reconstruction(Result):
         return f"Reconstruction({len(self)} of {self.layer!r}: {int(self.exact.sum())} exact, {unique} unique)"
 
     def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
-        """Draw residuals and errors over the iterations; `polylens.plotting_reconstruct` has the options."""
-        axes: Axes = importlib.import_module("polylens.plotting_reconstruct").draw(self, ax, **options)
+        """Draw residuals and errors over the iterations; `polylens.plotting.reconstruct` has the options."""
+        axes: Axes = importlib.import_module("polylens.plotting.reconstruct").draw(self, ax, **options)
         return axes
 
     def gallery(self, count: int = 6, image: tuple[int, int] | None = None) -> Figure:
         """Return a figure of the first `count` samples as pictures: truth, reconstruction and what differs."""
-        figure: Figure = importlib.import_module("polylens.plotting_reconstruct").reconstruction_figure(self, count, image)
+        figure: Figure = importlib.import_module("polylens.plotting.reconstruct").reconstruction_figure(self, count, image)
         return figure
 
     def summary(self) -> str:

@@ -131,7 +131,7 @@ class Recording(Result):
 
     def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
         """Draw saturation, or what `of` names ("distances", or one of the scalars), against the steps, a line a layer."""
-        axes: Axes = importlib.import_module("polylens.plotting_recorder").draw(self, ax, **options)
+        axes: Axes = importlib.import_module("polylens.plotting.recorder").draw(self, ax, **options)
         return axes
 
 

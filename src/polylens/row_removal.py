@@ -138,7 +138,7 @@ class RowRemoval(Result):
 
     def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
         """Draw the values before and after, and between what bounds the latter have to lie."""
-        axes: Axes = importlib.import_module("polylens.plotting_spectrum").draw(self, ax, **options)
+        axes: Axes = importlib.import_module("polylens.plotting.spectrum").draw(self, ax, **options)
         return axes
 
 

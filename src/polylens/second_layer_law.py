@@ -77,7 +77,7 @@ class SecondLayerLaw(Result):
 
     def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
         """Draw how often random units fire on k patterns, beside the stated law."""
-        axes: Axes = importlib.import_module("polylens.plotting_models").draw(self, ax, **options)
+        axes: Axes = importlib.import_module("polylens.plotting.models").draw(self, ax, **options)
         return axes
 
 

@@ -185,8 +185,8 @@ class Sensitivity(Result):
         return lines
 
     def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
-        """Draw one method's values over one input; `polylens.plotting_sensitivity` has the options, and a figure of all."""
-        axes: Axes = importlib.import_module("polylens.plotting_sensitivity").draw(self, ax, **options)
+        """Draw one method's values over one input; `polylens.plotting.sensitivity` has the options, and a figure of all."""
+        axes: Axes = importlib.import_module("polylens.plotting.sensitivity").draw(self, ax, **options)
         return axes
 
     def to_dict(self) -> dict[str, Any]:

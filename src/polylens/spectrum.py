@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ._check import ArrayLike, whole
-from ._local_spectrum import EXTREMES, Found, Wanted, local_spectra
+from ._spectrum.local import EXTREMES, Found, Wanted, local_spectra
 from ._types import Result
 from .errors import InputError
 from .linearise import _points
@@ -213,7 +213,7 @@ class Spectrum(Result):
 
     def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
         """Draw how singular values decay, one curve a layer; `effect="gate"` draws them in front of gates and behind."""
-        axes: Axes = importlib.import_module("polylens.plotting_spectrum").draw(self, ax, **options)
+        axes: Axes = importlib.import_module("polylens.plotting.spectrum").draw(self, ax, **options)
         return axes
 
 

@@ -20,8 +20,8 @@ from .network import Network
 from .polytope import Polytope
 
 if TYPE_CHECKING:
-    from ._engine import Record
-    from ._tasks import Job
+    from ._subdivision.engine import Record
+    from ._subdivision.tasks import Job
 
 
 _AFFORDABLE_DIM = 5  # up to which cells are measured when nobody asks for their volumes
@@ -182,7 +182,7 @@ def count_regions(
     if store is None:
         records = job.records(n_jobs)
     else:
-        from ._partitions import stored
+        from ._subdivision.partitions import stored
 
         records = stored(job, store, n_jobs)
     total, reason = None, None
@@ -216,7 +216,7 @@ def _job(
     limit: int | None = None,
     time_limit: float | None = None,
 ) -> Job:
-    from ._tasks import Job
+    from ._subdivision.tasks import Job
 
     if tolerance is not None and not isinstance(tolerance, Tolerance):
         raise InputError(f"tolerance: expected a Tolerance (Tolerance(256.0) is the default) or None; got {tolerance!r}")

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ._check import whole as whole_number
-from ._findings import Fate, Found
+from ._preimage.findings import Fate, Found
 from ._progress import reached
 from ._rounding import evaluated
 from ._types import Result
@@ -215,8 +215,8 @@ class _Run:
 
     def first(self, domain: Domain, cases: list[Case]) -> None:
         """Look at an input set until a witness is confirmed."""
-        from ._pullback import Search
-        from ._tasks import Job
+        from ._preimage.pullback import Search
+        from ._subdivision.tasks import Job
 
         job = Job(self.network, domain, CUTTING, deadline=self.deadline)
         job.engine()  # what does not fit is refused here

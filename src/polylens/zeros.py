@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import _descent, _marquardt
 from ._check import ArrayLike, array, as_tensor, finite, floating, whole
-from ._corners import corner_finder
 from ._progress import progress
-from ._room import Room, drawn, given, room_of
 from ._rounding import evaluated
 from ._types import Result, Tolerance
+from ._zeros import descent, marquardt
+from ._zeros.corners import corner_finder
+from ._zeros.room import Room, drawn, given, room_of
 from .compose import compose
 from .domain import Domain
 from .errors import InputError, ShapeError
@@ -93,8 +93,8 @@ class Zeros(Result):
         return found[torch.tensor(kept, dtype=torch.long, device=x.device)]
 
     def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
-        """Draw the points, or for inputs of another size than 2 the residuals; `polylens.plotting_zeros` has the options."""
-        axes: Axes = importlib.import_module("polylens.plotting_zeros").draw(self, ax, **options)
+        """Draw the points, or for inputs of another size than 2 the residuals; `polylens.plotting.zeros` has the options."""
+        axes: Axes = importlib.import_module("polylens.plotting.zeros").draw(self, ax, **options)
         return axes
 
     def summary(self) -> str:
@@ -240,11 +240,11 @@ def _search(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return coordinates, whether points rest at least squares, and rounds."""
     if net.is_piecewise_linear:
-        problem = _descent.Problem.of(net, y, room, allowed, u[:1000], corner_finder(net))
-        state = _descent.descend(problem, u, max_steps, generator)
-        return state.u, state.status == _descent.LEAST, state.steps
-    rest = _marquardt.marquardt(net, y, room, u, max_steps, allowed)
-    return rest.u, rest.status == _marquardt.LEAST, rest.steps
+        problem = descent.Problem.of(net, y, room, allowed, u[:1000], corner_finder(net))
+        state = descent.descend(problem, u, max_steps, generator)
+        return state.u, state.status == descent.LEAST, state.steps
+    rest = marquardt.marquardt(net, y, room, u, max_steps, allowed)
+    return rest.u, rest.status == marquardt.LEAST, rest.steps
 
 
 def _result(net: Network, points: Tensor, y: Tensor, least: Tensor, steps: Tensor, allowed: float) -> Zeros:

@@ -68,7 +68,7 @@ def _layer(name: str, net: Network) -> str | int:
 
 
 def _draw(found: Invertibility, name: str) -> None:
-    from ..plotting_invertibility import invertibility_figure
+    from ..plotting.invertibility import invertibility_figure
 
     if not found.layers:
         raise InputError("--plot: expected a layer that can be asked; there is none; run without it for the reasons")

@@ -62,8 +62,8 @@ def _layer(name: str | None, net: Network) -> str | int | None:
 
 
 def _draw(found: NullSpace, name: str) -> None:
-    from ..plotting import picture
-    from ..plotting_nullspace import null_space_figure
+    from ..plotting.base import picture
+    from ..plotting.nullspace import null_space_figure
 
     if picture(found.point[0] if found.is_batch else found.point) is None:
         write_picture(found, name, (8.4, 4.2))

@@ -62,7 +62,7 @@ def refuse_pictures_of_solids(options: argparse.Namespace, domain: Domain) -> No
 
 def write_picture(result: Any, name: str, size: tuple[float, float], **options: Any) -> None:
     """Draw a result on one pair of axes of `size` inches and write it."""
-    from ..plotting import new_figure, style
+    from ..plotting.base import new_figure, style
 
     with style():
         figure = new_figure(*size)
@@ -72,7 +72,7 @@ def write_picture(result: Any, name: str, size: tuple[float, float], **options: 
 
 def write_figure(figure: Figure, name: str) -> None:
     """Write a figure in the format that its name ends in."""
-    from ..plotting import saved
+    from ..plotting.base import saved
 
     kind = Path(name).suffix.lower().removeprefix(".")
     with write_atomically(name) as part:

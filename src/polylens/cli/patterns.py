@@ -221,8 +221,8 @@ def _draw_all(options: argparse.Namespace, found: _Found) -> list[str]:
 
 def _figures(found: _Found) -> dict[str, Callable[[], Figure]]:
     """Return the figures that there are, each to be made when it is written."""
-    from ..plotting import frequency_figure, picture
-    from ..plotting_patterns import distance_figure
+    from ..plotting.base import frequency_figure, picture
+    from ..plotting.patterns import distance_figure
 
     figures: dict[str, Callable[[], Figure]] = {"frequencies": lambda: frequency_figure(found.frequencies)}
     if (distances := found.distances) is not None:
@@ -239,7 +239,7 @@ def _figures(found: _Found) -> dict[str, Callable[[], Figure]]:
 
 
 def _one(result: Any, size: tuple[float, float], **options: Any) -> Figure:
-    from ..plotting import new_figure, style
+    from ..plotting.base import new_figure, style
 
     with style():
         figure = new_figure(*size)
@@ -248,7 +248,7 @@ def _one(result: Any, size: tuple[float, float], **options: Any) -> Figure:
 
 
 def _stacked(tests: dict[str, Independence]) -> Figure:
-    from ..plotting import new_figure, style
+    from ..plotting.base import new_figure, style
 
     with style():
         figure = new_figure(6.4, 3.2 * len(tests))

@@ -93,7 +93,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.out:
         write_array(found.of(methods[-1]), options.out)
     if options.plot:
-        from ..plotting_sensitivity import sensitivity_figure
+        from ..plotting.sensitivity import sensitivity_figure
 
         write_figure(sensitivity_figure(found, top=options.top), options.plot)
     return answer(options, lambda: _dict(options, found), lambda: _text(options, found))

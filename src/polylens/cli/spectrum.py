@@ -83,7 +83,7 @@ def _layer(name: str, net: Network) -> str | int:
 
 
 def _draw(options: argparse.Namespace, found: Spectrum) -> None:
-    from ..plotting_spectrum import effect_figure
+    from ..plotting.spectrum import effect_figure
 
     if options.effect:
         write_figure(effect_figure(found), options.plot)

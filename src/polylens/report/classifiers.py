@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..plotting import Panel, gallery, picture
+from ..plotting.base import Panel, gallery, picture
 from .section import Drawing, Section, Table, number, shape_text
 from .subject import Subject
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..boundary import nearest_boundary
 from ..errors import GeometryError
 from ..fibre import FibreWalk, fibre_walk
-from ..plotting import BLUE, GREY, INK, ORANGE, _grey, new_figure, picture, style
+from ..plotting.base import BLUE, GREY, INK, ORANGE, _grey, new_figure, picture, style
 from .section import Drawing, rounded
 from .subject import Subject
 

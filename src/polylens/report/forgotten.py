@@ -11,7 +11,7 @@ from torch import Tensor
 from ..constancy import Constancy, End, constant_along
 from ..explore import in_words as unit_in_words
 from ..nullspace import Forgotten, NullSpace, forgotten_by_layer, null_space
-from ..plotting import Panel, gallery, new_figure, picture, style
+from ..plotting.base import Panel, gallery, new_figure, picture, style
 from .fibres import Pair, aims, data_range, fibre_drawing, pairs
 from .preimages import Found, preimage_drawing, preimages
 from .preimages import in_words as preimages_in_words

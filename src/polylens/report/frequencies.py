@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..plotting import frequency_figure
+from ..plotting.base import frequency_figure
 from .section import Drawing, Section, Table, number, shape_text
 from .subject import Subject
 

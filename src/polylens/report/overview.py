@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..network import Network
-from ..plotting import network_figure
+from ..plotting.base import network_figure
 from .section import Drawing, Section, Table, number, shape_text
 from .subject import Subject
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from ..constellations import Constellations, Plateau, constellations
 from ..hamming import Distances, Hamming, hamming
 from ..pattern_neighbours import LayerNeighbours, NeighbourAccuracy, neighbour_accuracy, pattern_neighbours
-from ..plotting import new_figure, picture, style
-from ..plotting_patterns import distance_figure
+from ..plotting.base import new_figure, picture, style
+from ..plotting.patterns import distance_figure
 from .section import Cell, Drawing, Section, Table
 from .subject import Subject
 

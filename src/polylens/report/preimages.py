@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..domain import Box
-from ..plotting import new_figure, style
+from ..plotting.base import new_figure, style
 from ..preimage import Preimage, preimage
 from ..target import Argmax, OutputSet
 from .section import Drawing

@@ -15,7 +15,7 @@ from ..explore import in_words
 from ..facets import Facets, facets
 from ..geometry import chebyshev_ball
 from ..network import Network, patterns
-from ..plotting import Distribution, Panel, distribution_figure, gallery
+from ..plotting.base import Distribution, Panel, distribution_figure, gallery
 from ..polytope import Polytope, RowOrigin
 from ..region import Region, region
 from .section import Cell, Drawing, Section, Table, number

@@ -13,7 +13,7 @@ from .._files import write_directory_atomically
 from .._progress import progress
 from ..data import Data
 from ..network import Network
-from ..plotting import saved
+from ..plotting.base import saved
 from .section import Drawing, Section, number, plain
 from .sections import SECTIONS
 from .subject import Subject, examine

@@ -6,8 +6,8 @@ import math
 import time
 from typing import Any
 
-from ..plotting import picture
-from ..plotting_sensitivity import sensitivity_figure
+from ..plotting.base import picture
+from ..plotting.sensitivity import sensitivity_figure
 from ..sensitivity import Sensitivity, _position, sensitivity
 from .section import Drawing, Section, Table, number, rounded
 from .subject import Example, Subject

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from ..plotting import decay_figure, new_figure, style
-from ..plotting_spectrum import effect_figure
+from ..plotting.base import decay_figure, new_figure, style
+from ..plotting.spectrum import effect_figure
 from ..spectrum import Spectrum, spectrum
 from .section import Drawing, Section, Table, number
 from .subject import Subject

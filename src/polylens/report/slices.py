@@ -15,8 +15,8 @@ from ..complex import Complex, subdivide
 from ..domain import Plane, Segment
 from ..errors import GeometryError, InputError
 from ..network import Network
-from ..plotting import BLUE, INK, new_figure, picture, style
-from ..plotting_complex import _CLASSES, _POLYGONS
+from ..plotting.base import BLUE, INK, new_figure, picture, style
+from ..plotting.complex import _CLASSES, _POLYGONS
 from ..subdivision import RegionCount, count_regions
 from .section import Drawing, Section, Table, number
 from .subject import Example, Subject

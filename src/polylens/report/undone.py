@@ -9,7 +9,7 @@ import torch
 
 from ..invertibility import Invertibility, LayerKinds, invertibility
 from ..layer_preimage import KINDS, WORDS
-from ..plotting_invertibility import invertibility_figure
+from ..plotting.invertibility import invertibility_figure
 from .section import Cell, Drawing, Section, Table
 from .subject import Subject
 
@@ -40,7 +40,7 @@ def undone(subject: Subject) -> Section:
 
 def _layers(subject: Subject) -> tuple[list[str], dict[str, str]]:
     """Return the layers that can be asked in time, and why others cannot."""
-    from .._asked_layer import Asked, all_layers, asked_layer
+    from .._layers.asked import Asked, all_layers, asked_layer
 
     names, large = list[str](), dict[str, str]()
     net = subject.net

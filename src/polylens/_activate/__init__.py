@@ -1,0 +1,1 @@
+"""Inputs that activate a unit: programs, climbs and bounds."""

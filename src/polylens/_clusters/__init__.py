@@ -1,0 +1,1 @@
+"""Hierarchies of clusters, and statistics of pairs of distances."""

@@ -1,0 +1,1 @@
+"""Proofs of which rows of a polytope are facets."""

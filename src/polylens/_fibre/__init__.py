@@ -1,0 +1,1 @@
+"""Walks through inputs with one output."""

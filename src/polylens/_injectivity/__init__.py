@@ -1,0 +1,1 @@
+"""Whether the active rows of a layer span everywhere."""

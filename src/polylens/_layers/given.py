@@ -1,0 +1,88 @@
+"""An input of a layer with a given output: the pre-activation first, then a point within the inequalities."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .._lp import deepest
+from .._types import Tolerance
+from ..errors import GeometryError, InputError
+from ..polytope import Polytope
+from . import recession
+from .system import NEAR, Layer, Split, distance
+
+
+def some_input(layer: Layer, y: Tensor, slope: float, tolerance: Tolerance, precision: float = 0.0) -> tuple[Tensor, Split]:
+    """Return an input with output y, which is rounded to `precision` of its terms, and which rows hold how."""
+    z = _pre_activation(layer, y, slope)
+    equal = y > 0 if layer.gate == "relu" else torch.ones(layer.m, dtype=torch.bool)
+    split = Split(equal, ~equal, torch.zeros_like(z))
+    x = some_point(layer, split, z, tolerance, precision)
+    if isinstance(x, str):
+        raise GeometryError(f"layer_preimage: expected an output of the layer; no input {x}")
+    return x, split
+
+
+def some_point(layer: Layer, split: Split, z: Tensor, tolerance: Tolerance, precision: float = 0.0) -> Tensor | str:
+    """Return an input whose pre-activations are z where equalities hold and within the inequalities elsewhere, or what no
+    input does. Raises GeometryError where the solver's answer cannot be verified."""
+    equal = split.equal
+    rows, values = layer.weight[equal], (z - layer.bias)[equal]
+    x = torch.linalg.pinv(rows) @ values if len(rows) else torch.zeros(layer.n, dtype=torch.float64)
+    size = rows.abs() @ x.abs() + values.abs() + layer.bias[equal].abs()
+    room = max(1024 * tolerance.relative, 16 * precision)  # solving leaves more than one product does
+    missed = (rows @ x - values).abs() - room * size
+    if bool((missed > 0).any()):
+        return "has the positive part of this y"
+    less = layer.inequalities(split)
+    return x if bool((less.slack(x) >= 0).all()) else _moved_within(layer, equal, less, x, tolerance)
+
+
+def _moved_within(layer: Layer, equal: Tensor, less: Polytope, x: Tensor, tolerance: Tolerance) -> Tensor | str:
+    """Return a point of {x + ker rows} within the inequalities: the deepest, put onto the walls that it lies on."""
+    rows = layer.weight[equal]
+    kernel = recession.flat(layer.unit[equal].numpy())
+    basis = torch.from_numpy(np.ascontiguousarray(kernel.basis))
+    system = recession.System(kernel.rows, less.matrix.numpy(), less.slack(x).numpy(), False)
+    seen, error = (torch.from_numpy(v) for v in kernel.seen(system))
+    blind = torch.linalg.vector_norm(seen, dim=1) <= 2 * error
+    slack, room = less.slack(x), _near(less, x)
+    slack = torch.where(blind & (slack.abs() <= room), 0.0, slack)
+    deep = deepest(torch.where(blind[:, None], 0.0, seen), slack, tolerance=tolerance)
+    if deep is None:
+        raise GeometryError("layer_preimage: the solver's answer could not be verified; give an input x instead of y")
+    if deep.is_empty:
+        return "within its inequalities has this y"
+    z = x + basis @ deep.point
+    walls = less.slack(z) <= _near(less, z)
+    if not bool(walls.any()):
+        return z
+    held = torch.cat([rows, less.matrix[walls]])
+    return z + torch.linalg.pinv(held) @ torch.cat([rows @ (x - z), less.slack(z)[walls]])
+
+
+def _near(p: Polytope, x: Tensor) -> Tensor:
+    """Return how much of the slacks at x the solver's accuracy can leave."""
+    length = float(x.norm()) + distance(p.matrix, p.bound)
+    return NEAR * (torch.linalg.vector_norm(p.matrix, dim=1) * length + p.bound.abs())
+
+
+def _pre_activation(layer: Layer, y: Tensor, slope: float) -> Tensor:
+    if layer.gate == "abs":
+        raise InputError("layer_preimage: expected an input x for the gate 'abs', whose outputs leave the signs open; got y")
+    if layer.gate == "identity":
+        return y
+    if layer.gate == "leaky_relu":
+        if not slope > 0:
+            raise InputError(f"slope: expected a positive number; got {slope!r}; below 0 two inputs share an output")
+        return torch.where(y > 0, y, y / slope)
+    if bool((y < 0).any()):
+        raise GeometryError(f"y: expected outputs of {layer.gate}, which are at least 0; got {float(y.min()):.6g}")
+    if layer.gate == "relu":
+        return y
+    up, down = y[: layer.m], y[layer.m :]
+    if bool((torch.minimum(up, down) > 0).any()):
+        raise GeometryError("y: expected outputs of crelu, of which one of each pair is 0; got both positive")
+    return up - down

@@ -1,0 +1,1 @@
+"""Singular values of the local maps of all layers."""

@@ -1,0 +1,189 @@
+"""A network as stages: at each gate the hyperplanes of its units, what is carried from one gate to the next, and how
+large values and their rounding errors can grow on the way. In homogeneous coordinates a vertex has a weight t and carries
+t f(u / t), so constants are multiplied by the weight; a weight of 1 everywhere is the ordinary network.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..gates import Choice, Gate, MaxGate, spread
+from ..network import Network
+from ..steps import Affine, with_coefficients
+
+Values = dict[int, Tensor]
+Steps = dict[int, Affine]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Stage:
+    """One gate: the value that it reads, and the values alive in front of it and behind it.
+
+    A pre-activation is L h + c for the carried values h. `absolute` holds the steps on the way with the magnitudes of
+    their coefficients, `squared` with their squares; `constant` |c| with everything that was added, by value.
+    """
+
+    value: int
+    source: int
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    absolute: Steps
+    squared: Steps
+    constant: Values
+
+
+class Gains(NamedTuple):
+    """How large a gate's input is, and what an error of the carried values becomes in it.
+
+    Of units (units,): `magnitude` is |L| times the entries' scales, `constant` is |c|, `inherited` the length of L's rows
+    in units of the entries' errors. `profile` says how large the error of each entry is in parts of one number a vertex, by
+    value in front of the gate.
+    """
+
+    magnitude: Tensor
+    constant: Tensor
+    inherited: Tensor
+    profile: Values
+
+
+def stages(net: Network, last: int) -> list[Stage]:
+    """Return the stages of the gates up to value `last`."""
+    found: list[Stage] = []
+    carried: tuple[int, ...] = (0,)
+    for k, node in enumerate(net.nodes[:last], 1):
+        if not isinstance(node.step, Choice):
+            continue
+        source = node.inputs[0]
+        before = tuple(sorted({*_alive(net, k, last), source}))
+        way = _way(net, carried, max(before))
+        absolute, squared = (
+            {i: with_coefficients(cast(Affine, net.nodes[i - 1].step), f) for i in way} for f in (torch.abs, torch.square)
+        )
+        zeros = {v: torch.zeros(1, *net.shape_of(v), dtype=net.dtype, device=net.device) for v in carried}
+        constant = _through(net, zeros, absolute, before, constants=True)
+        after = (*_alive(net, k, last), k)
+        found.append(Stage(k, source, before, after, absolute, squared, constant))
+        carried = after
+    return found
+
+
+def gains(net: Network, stage: Stage, scales: Values, profile: Values) -> Gains:
+    """Return a stage's gains where carried values have at most the given scales, and errors of the given profile.
+
+    All are of one sample (1, *shape). Errors of rounding are taken as independent: they add up as squares do.
+    """
+    linear = _through(net, scales, stage.absolute, stage.before, constants=False)
+    errors = {v: t.square() for v, t in profile.items()}
+    inherited = {v: t.sqrt() for v, t in _through(net, errors, stage.squared, stage.before, constants=False).items()}
+    # An entry's own rounding is a part of its terms; what it inherits can be more than that where the terms cancel.
+    sizes = {v: torch.maximum(linear[v] + stage.constant[v], inherited[v]) for v in stage.before}
+    magnitude, constant = linear[stage.source].reshape(-1), stage.constant[stage.source].reshape(-1)
+    return Gains(magnitude, constant, inherited[stage.source].reshape(-1), sizes)
+
+
+def stretched(step: Choice, error: Tensor, z: Tensor, weight: Tensor | None, near: Tensor | None) -> Tensor:
+    """Return how large errors (1, *shape) of a gate's input can be in its output, where its input is z at the vertices.
+
+    Only pieces that some vertex is on, or within `near` (breakpoints, *shape) of, count: a dead unit passes nothing on.
+    """
+    if isinstance(step, MaxGate):
+        return step.apply(error) if step.largest else -step.apply(-error)
+    gate, shape = cast(Gate, step), tuple(z.shape[1:])
+    slopes, at = spread(gate.slopes, shape).abs(), spread(gate.breakpoints, shape)
+    above = [z - (b if weight is None else b * weight.reshape(-1, *(1,) * len(shape))) for b in at]
+    steepest = torch.zeros(shape, dtype=z.dtype, device=z.device)
+    for p in range(gate.num_pieces):
+        met = torch.ones(shape, dtype=torch.bool, device=z.device)
+        if p:
+            met &= above[p - 1].amax(0) > -cast(Tensor, near)[p - 1]
+        if p < len(above):
+            met &= above[p].amin(0) < cast(Tensor, near)[p]
+        steepest = torch.where(met, torch.maximum(steepest, slopes[p]), steepest)
+    return steepest * error
+
+
+def _way(net: Network, carried: tuple[int, ...], last: int) -> list[int]:
+    """Return the affine values that follow from the carried ones, up to one of them."""
+    known, way = set(carried), []
+    for k in range(max(carried) + 1, last + 1):
+        node = net.nodes[k - 1]
+        if isinstance(node.step, Affine) and known.issuperset(node.inputs):
+            known.add(k)
+            way.append(k)
+    return way
+
+
+def _alive(net: Network, gate: int, last: int) -> tuple[int, ...]:
+    """Return the values in front of a gate that something behind it reads."""
+    read = {i for node in net.nodes[gate:last] for i in node.inputs}
+    return tuple(sorted(i for i in read | {last} if i < gate))
+
+
+def advance(net: Network, values: Values, first: int, wanted: tuple[int, ...], weight: Tensor | None) -> Values:
+    """Return the wanted values at vertices from carried ones, through the affine steps behind value `first`."""
+    values = dict(values)
+    for k in range(first + 1, max(wanted, default=0) + 1):
+        step, inputs = net.nodes[k - 1].step, net.nodes[k - 1].inputs
+        if not isinstance(step, Affine) or not all(i in values for i in inputs):
+            continue
+        values[k] = affine(step, [values[i] for i in inputs], weight)
+    return {v: values[v] for v in wanted}
+
+
+def affine(step: Affine, inputs: list[Tensor], weight: Tensor | None) -> Tensor:
+    """Return an affine step at vertices of the given weights, all of weight 1 for None."""
+    if weight is None:
+        return step.apply(*inputs)
+    image = step.linear(*inputs)
+    constant = step.apply(*(torch.zeros_like(x[:1]) for x in inputs))
+    return image + weight.reshape(-1, *(1,) * (image.ndim - 1)) * constant
+
+
+def gated(step: Choice, z: Tensor, weight: Tensor | None, pieces: Tensor | None = None) -> Tensor:
+    """Return a gate's output at vertices; `pieces` decides where the gate jumps and a vertex has more than one value."""
+    if isinstance(step, MaxGate) or (weight is None and pieces is None):
+        return step.apply(z)
+    gate = cast(Gate, step)
+    w = torch.ones(len(z), dtype=z.dtype, device=z.device) if weight is None else weight
+    w = w.reshape(-1, *(1,) * (z.ndim - 1))
+    if pieces is None:
+        pieces = sum(((z > b * w).long() for b in gate.breakpoints), torch.zeros_like(z, dtype=torch.long))
+    shape = z.shape[1:]
+    slopes, intercepts = (spread(t, tuple(shape)).gather(0, pieces) for t in (gate.slopes, gate.intercepts))
+    return slopes * z + intercepts * w
+
+
+def jumps(step: Choice) -> bool:
+    """Say whether a gate's pieces do not meet at some breakpoint."""
+    if not isinstance(step, Gate):
+        return False
+    b, s, c = step.breakpoints, step.slopes, step.intercepts
+    left, right = s[:-1] * b + c[:-1], s[1:] * b + c[1:]
+    return bool(((left - right).abs() > 1e-9 * (left.abs() + right.abs() + b.abs())).any())
+
+
+def _through(net: Network, values: Values, steps: Steps, wanted: tuple[int, ...], *, constants: bool) -> Values:
+    """Return the wanted values through changed steps, with the constants that they add or without."""
+    values = dict(values)
+    for k, step in steps.items():
+        inputs = [values[i] for i in net.nodes[k - 1].inputs]
+        values[k] = step.apply(*inputs) if constants else step.linear(*inputs)
+    return {v: values[v] for v in wanted}
+
+
+def padded(values: Tensor, width: int) -> Any:
+    """Return (k, units) as numpy, padded with zeros to whole words."""
+    out = np.zeros((*values.shape[:-1], width))
+    out[..., : values.shape[-1]] = values.cpu().numpy()
+    return out
+
+
+def words_of(units: int) -> int:
+    """Return how many words hold one bit a unit."""
+    return max(1, math.ceil(units / 64))

@@ -1,0 +1,1 @@
+"""Searches from many starts along affine pieces."""
