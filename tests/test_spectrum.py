@@ -407,3 +407,9 @@ def test_the_command_prints_and_draws(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_values_of_real_networks_are_those_of_their_jacobians(data: Path, name: str) -> None:
     net, images, _ = network_and_images(data, name, 1)
     check(net, images.double(), spectrum(net, images), 1e-6)
+
+
+def test_positions_of_kept_rows_are_not_taken_for_a_mask() -> None:
+    with pytest.raises(InputError, match="without repeats"):
+        row_removal(torch.eye(4), torch.tensor([1, 1, 0, 1]))
+    assert row_removal(torch.eye(4), [0, 1, 3]).to_dict() == row_removal(torch.eye(4), [True, True, False, True]).to_dict()

@@ -192,6 +192,8 @@ def _mask(kept: ArrayLike, rows: int) -> Tensor:
         raise InputError(f"kept: expected positions from 0 to {rows - 1}; got {given.tolist()}")
     mask = torch.zeros(rows, dtype=torch.bool)
     mask[given.long()] = True
+    if int(mask.sum()) != given.numel():
+        raise InputError(f"kept: expected positions without repeats; got {given.tolist()}; pass a mask as bools")
     return mask
 
 

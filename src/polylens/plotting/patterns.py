@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_FAR = 50.0  # spreads of the null beyond which it is drawn as lines
 Array = np.ndarray[Any, Any]
 _BARS = 90  # bars of a histogram of distances at most
 
@@ -145,11 +146,16 @@ def _against_null(ax: Axes, null: Array, observed: float, p: float, bins: int) -
     if not math.isfinite(observed):
         ax.text(0.5, 0.5, "nothing ever switches", transform=ax.transAxes, ha="center")
         return
-    ax.hist(null, bins=bins, color=GREY)
+    spread = float(np.ptp(null)) if len(null) else 0.0
+    if abs(observed - float(np.median(null))) > _FAR * spread:  # bars would have no width
+        ax.vlines(null, 0, 1, transform=ax.get_xaxis_transform(), color=GREY, lw=2, alpha=0.5)
+        ax.set_yticks([])
+    else:
+        ax.hist(null, bins=bins, color=GREY)
+        ax.yaxis.set_major_locator(_whole_ticks())
     ax.axvline(observed, color=ORANGE, lw=2)
     ax.set_title(f"observed {observed:.4g}, p = {p:.2g}", loc="right", color=ORANGE, weight="normal", fontsize=10)
     ax.margins(x=0.08)
-    ax.yaxis.set_major_locator(_whole_ticks())
 
 
 # -- figures of a panel a layer

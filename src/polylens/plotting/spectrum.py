@@ -40,7 +40,7 @@ def _(result: Spectrum, ax: Axes | None = None, *, side: str | None = "post") ->
         _finish(ax, layers)
         many = f" at {len(result):,} inputs: median, least and greatest" if len(result) > 1 else ""
         ax.set_title(f"Singular values of the map input → layer{many}")
-        ax.legend(title="early to late layers", loc="upper left", bbox_to_anchor=(1.01, 1.02), fontsize=9, title_fontsize=9)
+        _legend(ax, title="early to late layers", loc="upper left", bbox_to_anchor=(1.01, 1.02), fontsize=9, title_fontsize=9)
     return ax
 
 
@@ -64,7 +64,7 @@ def _(result: RowRemoval, ax: Axes | None = None) -> Axes:
         ax.grid(axis="y")
         ax.set(xlabel=_INDEX, ylabel="singular value", title=f"Singular values when {result.removed:,} rows are removed")
         ax.xaxis.set_major_locator(_whole_ticks())
-        ax.legend(loc="lower left")
+        _legend(ax, loc="lower left")
     return ax
 
 
@@ -86,7 +86,7 @@ def effect_figure(result: Spectrum, columns: int = 4) -> Figure:
             ax.set_axis_off()
         for row in axes:
             row[0].set_ylabel(_VALUE)
-        axes.flat[0].legend(loc="lower left", fontsize=9)
+        _legend(axes.flat[0], loc="lower left", fontsize=9)
         figure.suptitle("Effect of the gates: singular values of the map input → layer", x=0.01, ha="left", weight="bold")
     return figure
 
@@ -142,3 +142,9 @@ def _depths(count: int) -> list[Any]:
     from matplotlib import colormaps
 
     return [colormaps["viridis"](t) for t in np.linspace(0.0, 0.88, max(count, 2))[:count]]
+
+
+def _legend(ax: Axes, **options: Any) -> None:
+    """Add a legend where something was drawn: maps that are 0 have no values for a logarithmic axis."""
+    if ax.get_legend_handles_labels()[1]:
+        ax.legend(**options)

@@ -30,7 +30,7 @@ def undone(subject: Subject) -> Section:
     return Section(
         _NAME,
         _TITLE,
-        _words(found),
+        _words(found, found.skipped | large),
         tuple((f"layer {layer.name}", _most(layer)) for layer in found.layers[:4]),
         (_figure(found),),
         (_table(found),),
@@ -66,7 +66,7 @@ def _over(subject: Subject, layers: list[str]) -> Invertibility | None:
     return first if count < 2 else invertibility(subject.net, x[:count], layers)
 
 
-def _words(found: Invertibility) -> tuple[str, ...]:
+def _words(found: Invertibility, skipped: dict[str, str]) -> tuple[str, ...]:
     count = len(found.layers[0].kind)
     lead = (
         f"Of {count} inputs: which other inputs of a layer have the same output? None (singleton), a bounded set of them"
@@ -77,7 +77,8 @@ def _words(found: Invertibility) -> tuple[str, ...]:
         "With fewer positive outputs than the layer has inputs, the equalities leave room; then only the inequalities of the"
         " outputs at 0 can close it. Every answer has been verified; what could not be is undecided."
     )
-    return lead, why
+    left = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
+    return (lead, why, f"Not asked: {left}.") if left else (lead, why)
 
 
 def _most(layer: LayerKinds) -> str:
