@@ -205,7 +205,7 @@ def real(*parts: str) -> str:
 @pytest.mark.parametrize(
     ("model", "data", "accuracy", "scaling"),
     [
-        ("mnist-net_256x2.onnx", "mnist/t10k-images-idx3-ubyte.gz", 0.96, []),
+        pytest.param("mnist-net_256x2.onnx", "mnist/t10k-images-idx3-ubyte.gz", 0.96, [], marks=pytest.mark.slow),
         pytest.param(
             *("resnet_2b.onnx", "cifar10/test_first1000.bin.gz", 0.6, ["--mean", ".485", ".456", ".406", "--std", ".225"]),
             marks=pytest.mark.slow,

@@ -457,5 +457,5 @@ def test_wrong_questions_are_refused() -> None:
         Ball([0.0], 0.0)
     with pytest.raises(InputError, match="sphere"):
         largest_bias(normal(3, 2), "cube")  # type: ignore[arg-type]
-    with pytest.raises(UnsupportedError, match="ReLU, LeakyReLU or Abs"):
-        is_layer_injective(dense([(normal(3, 2), None), (normal(1, 3), None)], gate="tanh"), 0)
+    with pytest.raises(UnsupportedError, match="ReLU, LeakyReLU, Abs, a strictly increasing gate"):
+        is_layer_injective(dense([(normal(3, 2), None), (normal(1, 3), None)], gate="gelu"), 0)

@@ -192,7 +192,7 @@ def test_columns_that_are_rotated_and_products_that_are_summed_change_no_value()
 
 
 def test_pictures_are_taken_tile_by_tile(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("_singular", "_all_columns"):
+    for module in ("_spectrum.singular", "_spectrum.all_columns"):
         monkeypatch.setattr(f"polylens.{module}.BLOCK", 32)  # tiles of 4 x 4 pixels, whose images meet few others
     model = nn.Sequential(nn.Conv2d(2, 3, 3, 1, 1), nn.ReLU(), nn.Conv2d(3, 6, 4, 2, 1, groups=3), nn.ReLU())
     x = random(1, 2, 16, 16)
