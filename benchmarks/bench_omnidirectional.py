@@ -1,11 +1,11 @@
-"""Claim: whether a layer's preimage is bounded is proven hundreds of times faster than by a linear program.
+"""Claim: whether a layer's preimage is bounded is proven, with a certificate, hundreds of times faster than by a linear program.
 
 The instances are the rows that inequalities leave on the kernel of the equalities: Gaussian ones of MNIST-sized layers, all
 units off (3500 x 784) or 392 of them on (3108 x 392); some near the threshold of twice as many rows as dimensions; rows
 that all but hide a ray. Ours ends with a verified certificate. The rivals, in the same run and on the same matrix, solve
-max sum u, A z + u <= 0, 0 <= u <= 1 with HiGHS (dual simplex and interior points, through scipy's `linprog`) and the same
-with `linprog` as it comes; nonnegative least squares alone stands beside them. Above `RIVAL_ENTRIES` entries the programs
-are left out (they take up to minutes).
+max sum u, A z + u <= 0, 0 <= u <= 1 with scipy's `linprog` as it comes, which is HiGHS's dual simplex, and with HiGHS's
+interior points; nonnegative least squares alone stands beside them. A program that takes more than `LIMIT` seconds is cut
+off, and its ratio a lower bound.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from scipy.optimize import linprog, nnls
 from polylens import is_omnidirectional
 
 Array = NDArray[np.float64]
-RIVAL_ENTRIES = 1_230_000
+LIMIT = 100.0
 NAMES = ("all off", "392 on", "planted ray", "near the threshold", "hidden ray", "small", "small, planted ray")
 
 
@@ -42,13 +42,17 @@ def instance(name: str) -> tuple[Array, bool | None]:
     return matrix, None
 
 
-def program(matrix: Array, method: str) -> bool:
-    """Return whether the greatest sum of u with A z + u <= 0, 0 <= u <= 1 is 0: omnidirectional, given full rank."""
+def program(matrix: Array, method: str) -> bool | None:
+    """Return whether the greatest sum of u with A z + u <= 0, 0 <= u <= 1 is 0: omnidirectional, given full rank.
+
+    None where the solver was cut off or failed.
+    """
     rows, dim = matrix.shape
     cost = np.concatenate([np.zeros(dim), -np.ones(rows)])
     bounds = [(None, None)] * dim + [(0, 1)] * rows
-    found = linprog(cost, np.hstack([matrix, np.eye(rows)]), np.zeros(rows), bounds=bounds, method=method)
-    return bool(-found.fun < 1e-6)
+    limit = {"time_limit": LIMIT}
+    found = linprog(cost, np.hstack([matrix, np.eye(rows)]), np.zeros(rows), bounds=bounds, method=method, options=limit)
+    return bool(-found.fun < 1e-6) if found.status == 0 else None
 
 
 def least_squares(matrix: Array) -> bool | None:
@@ -70,9 +74,8 @@ def measured(name: str) -> dict[str, Any]:
     check(matrix, found.multipliers, found.ray)
     ours = min(seconds(lambda: is_omnidirectional(tensor)) for _ in range(3))
     rivals: dict[str, Callable[[], bool | None]] = {"nnls": lambda: least_squares(matrix)}
-    if matrix.size <= RIVAL_ENTRIES:
-        for method in ("highs-ds", "highs-ipm", "highs"):
-            rivals[method] = lambda method=method: program(matrix, method)  # type: ignore[misc]
+    for method in ("highs", "highs-ipm"):
+        rivals[method] = lambda method=method: program(matrix, method)  # type: ignore[misc]
     figures: dict[str, Any] = {
         "rows": matrix.shape[0],
         "dim": matrix.shape[1],
@@ -85,7 +88,7 @@ def measured(name: str) -> dict[str, Any]:
         figures |= {
             f"{rival}_s": round(taken, 3),
             f"{rival}_ratio": round(taken / ours, 1),
-            f"{rival}_agrees": said[0] is found.answer,
+            f"{rival}_agrees": None if said[0] is None else said[0] is found.answer,
         }
     return figures
 
@@ -104,10 +107,12 @@ def main() -> None:
     torch.set_num_threads(1)
     figures = {name: measured(name) for name in NAMES}
     first, small = figures["all off"], figures["392 on"]
+    least = min(row["highs_ratio"] for row in figures.values())
     report(
         "omnidirectional",
-        headline=f"{first['rows']} x {first['dim']} in {first['ours_s']:.2g} s; {small['highs_ratio']:.0f} times linprog at"
-        f" {small['rows']} x {small['dim']}",
+        headline=f"{first['rows']} x {first['dim']} in {first['ours_s']:.2g} s, linprog takes {first['highs_ratio']:.0f} times"
+        f" as long; {small['rows']} x {small['dim']} {small['highs_ratio']:.0f} times; at least {least:.1f} times on"
+        f" {len(figures)} instances",
         **figures,
     )
 

@@ -70,7 +70,7 @@ def _(result: RowRemoval, ax: Axes | None = None) -> Axes:
 
 def effect_figure(result: Spectrum, columns: int = 4) -> Figure:
     """Return one panel for every gate with the values in front of it and behind it, on one logarithmic scale."""
-    from .base import new_figure
+    from .base import _WIDE, new_figure
 
     pairs = _pairs(result)
     if not pairs:
@@ -78,7 +78,7 @@ def effect_figure(result: Spectrum, columns: int = 4) -> Figure:
     columns = min(columns, len(pairs))
     rows = -(-len(pairs) // columns)
     with style():
-        figure = new_figure(max(2, columns) * _PANEL[0], rows * _PANEL[1] + 0.4)
+        figure = new_figure(max(_WIDE, columns * _PANEL[0]), rows * _PANEL[1] + 0.4)
         axes = figure.subplots(rows, columns, squeeze=False, sharey=True)
         for ax, pair in zip(axes.flat, pairs, strict=False):
             _effect(ax, *pair)
