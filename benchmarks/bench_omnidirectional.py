@@ -1,4 +1,4 @@
-"""Claim: whether a layer's preimage is bounded is proven, with a certificate, hundreds of times faster than by a linear program.
+"""Claim: whether a layer's preimage is bounded is proven, with a certificate, hundreds of times faster than by a program.
 
 The instances are the rows that inequalities leave on the kernel of the equalities: Gaussian ones of MNIST-sized layers, all
 units off (3500 x 784) or 392 of them on (3108 x 392); some near the threshold of twice as many rows as dimensions; rows
