@@ -40,8 +40,12 @@ docs: $(VENV)/.docs ## figures, executed notebooks and the site: site/index.html
 	@echo "==> done; open $(abspath site)/index.html"
 
 bench: $(VENV)/.run ## the benchmarks; POLYLENS_BENCH=toy for sizes of seconds
-	@for script in benchmarks/bench_*.py; do echo "==> $$script"; $(BIN)/python $$script || exit 1; done
-	@if [ "$$POLYLENS_BENCH" != toy ]; then $(BIN)/python benchmarks/table.py; fi
+	@if [ "$$POLYLENS_BENCH" = toy ]; then \
+		ls benchmarks/bench_*.py | OMP_NUM_THREADS=1 xargs -P 2 -n 1 $(BIN)/python; \
+	else \
+		for script in benchmarks/bench_*.py; do echo "==> $$script"; $(BIN)/python $$script || exit 1; done; \
+		$(BIN)/python benchmarks/table.py; \
+	fi
 
 clean: ## remove .venv and everything that is built
 	@echo "==> removing $(VENV) and built files"

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -28,11 +29,34 @@ def copy() -> None:
     shutil.copyfile(ROOT / "CHANGELOG.md", TARGET / "changelog.md")
 
 
-def figures() -> None:
-    """Run every script of examples/ that draws a figure, into the copied pages."""
-    for script in sorted((ROOT / "examples").glob("*.py")):
-        print(f"==> {script.relative_to(ROOT)}", flush=True)
-        subprocess.run([sys.executable, script, TARGET / "images" / f"{script.stem}.png"], check=True)
+def drawn(commands: list[list[str]]) -> None:
+    """Run scripts, two at a time; what one of them prints stays together, and an error ends the build."""
+
+    def run(command: list[str]) -> None:
+        done = subprocess.run(
+            [sys.executable, *command], env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
+        )
+        print(
+            f"==> {Path(command[-1] if '--notebook' in command else command[0]).relative_to(ROOT)}\n{done.stdout}",
+            end="",
+            flush=True,
+        )
+        if done.returncode:
+            sys.exit(done.stderr)
+
+    with ThreadPoolExecutor(2) as pool:
+        for _ in pool.map(run, commands):
+            pass
+
+
+def figures_and_notebooks() -> None:
+    """Run every script of examples/ that draws a figure, into the copied pages, and every notebook."""
+    scripts = sorted((ROOT / "examples").glob("*.py"))
+    notebooks = sorted((SOURCE / "notebooks").glob("*.py"))
+    drawn(
+        [[__file__, "--notebook", str(script)] for script in notebooks]
+        + [[str(script), str(TARGET / "images" / f"{script.stem}.png")] for script in scripts]
+    )
 
 
 def notebook(script: Path) -> None:
@@ -41,10 +65,9 @@ def notebook(script: Path) -> None:
     from nbconvert import MarkdownExporter
     from nbconvert.preprocessors import ExecutePreprocessor
 
-    print(f"==> {script.relative_to(ROOT)}", flush=True)
     cells = jupytext.read(script)
     quiet = ["--IPKernelApp.log_level=ERROR"]
-    run = ExecutePreprocessor(timeout=120, kernel_name="python3", extra_arguments=quiet)
+    run = ExecutePreprocessor(timeout=240, kernel_name="python3", extra_arguments=quiet)
     run.preprocess(cells, {"metadata": {"path": str(TARGET)}})
     page, resources = MarkdownExporter().from_notebook_node(cells, {"unique_key": script.stem, "output_files_dir": script.stem})
     folder = TARGET / script.parent.relative_to(SOURCE)
@@ -85,10 +108,11 @@ def site() -> int:
 
 def main() -> int:
     """Build everything."""
+    if sys.argv[1:2] == ["--notebook"]:
+        notebook(Path(sys.argv[2]))
+        return 0
     copy()
-    figures()
-    for script in sorted((SOURCE / "notebooks").glob("*.py")):
-        notebook(script)
+    figures_and_notebooks()
     api()
     return site()
 

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "src" / "polylens"
 
 # An import points to a lower layer only; modules of one layer are peers. A folder is one module.
 LAYERS: tuple[set[str], ...] = (
-    {"_barrier", "_half_normal", "_moments", "_progress", "_types", "_walk", "errors", "steps"},
+    {"_barrier", "_evaluating", "_half_normal", "_moments", "_progress", "_types", "_walk", "errors", "steps"},
     {"_check", "_files", "_hull", "_kernels", "_lp", "_smt", "affine", "gates"},
     {"_formula", "ball", "data", "pattern", "polytope", "prior", "smooth"},
     {"_meeting", "cells", "geometry", "network", "store"},

@@ -127,3 +127,11 @@ def test_what_has_no_model_is_refused() -> None:
         first_layer_model(dense([([[1.0]], None), ([[1.0]], None)]), [[-1.0]])
     with pytest.raises(UnsupportedError, match="ReLU"):
         first_layer_model(dense([([[1.0]], None), ([[1.0]], None)], gate="abs"), [[1.0]])
+
+
+def test_layers_without_any_hyperplane_are_drawn_in_words() -> None:
+    from polylens.plotting.models import distance_figure
+
+    figure = distance_figure({"dead": torch.full((3,), math.inf), "one": torch.ones(3)})
+    assert [[text.get_text() for text in ax.texts] for ax in figure.axes] == [["no unit has a hyperplane"], []]
+    assert len(distance_figure({}).axes) == 1

@@ -75,3 +75,20 @@ def test_what_is_no_covariance_or_does_not_fit_is_refused() -> None:
     with pytest.raises(ShapeError, match="weight: expected"):
         gaussian_layer([[1.0]]).folded_into([[1.0, 2.0]])
     assert "active 50.0%" in gaussian_layer([[1.0, 2.0]]).summary()
+
+
+@pytest.mark.parametrize("shift", [3.0, 30.0, 1e4, 1e9])
+def test_units_far_above_zero_keep_the_deviation_of_their_pre_activations(shift: float) -> None:
+    layer = gaussian_layer([[2.0], [2.0]], [2 * shift, -2 * shift])
+    above, below = (2 * math.sqrt(_variance_by_quadrature(r)) for r in (shift, -shift))
+    assert float(layer.deviation[0]) == pytest.approx(above, rel=1e-8)  # the rule's h^2 phi(3) at the kink
+    assert float(layer.deviation[1]) == pytest.approx(below, rel=1e-5, abs=1e-12)  # the same, in parts of much less
+
+
+def _variance_by_quadrature(r: float) -> float:
+    """Return the variance of ReLU(r + Z) less the constant max(r, 0), which takes no digits with it."""
+    z = torch.linspace(-39, 39, 78_001, dtype=torch.float64)
+    away = torch.maximum(z, torch.full_like(z, -r)) if r > 0 else (z + r).clamp(min=0)
+    weight = torch.exp(-0.5 * z.square()) * 1e-3 / math.sqrt(2 * math.pi)
+    mean = float((weight * away).sum())
+    return float((weight * (away - mean).square()).sum())

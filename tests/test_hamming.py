@@ -327,6 +327,12 @@ def test_what_cannot_be_compared_is_refused() -> None:
         found.units.quantile(1.5)
 
 
+def test_quantiles_of_billions_of_pairs_are_exact() -> None:
+    found = Distances("units", 1, torch.tensor([4_000_000_000, 1]), math.nan)
+    assert found.quantile(1.0) == 1
+    assert Distances("units", 2, torch.tensor([7, 1, 92]), math.nan).quantile(0.07) == 0  # 100 * 0.07 > 7 in floating point
+
+
 def test_results_speak_in_words_and_in_plain_types() -> None:
     p, _ = mixed(12)
     found = hamming(p, labels=list("aabbccddeeff"))

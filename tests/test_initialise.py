@@ -78,6 +78,34 @@ def test_units_that_do_not_move_are_counted_and_left_alone() -> None:
     assert "1 constant" in found.summary()
 
 
+@pytest.mark.parametrize("n", [7, 77, 300])
+def test_units_that_move_by_rounding_alone_are_constant(n: int) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(n, 50), nn.ReLU(), nn.Linear(50, 40), nn.ReLU(), nn.Linear(40, 2))
+    before = copy.deepcopy(module.state_dict())
+    found = initialise(module, torch.full((513, n), 0.1))  # the last input makes a chunk of its own, which rounds otherwise
+    assert [row.constant for row in found.layers] == [50, 40]
+    assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
+
+
+def test_large_biases_take_no_digits_from_what_is_set() -> None:
+    module = chain()
+    with torch.no_grad():
+        module[0].bias.fill_(1e8)  # float32 there is spaced by 8
+    row = initialise(module, inputs()).layers[0]
+    assert (row.active, row.constant) == (0.5, 0)
+    assert row.variance == pytest.approx(1.0, rel=1e-4)  # weights are float32
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_modules_of_other_precisions_are_set(dtype: torch.dtype) -> None:
+    found = initialise(chain().to(dtype), torch.randn(400, 8, generator=torch.Generator().manual_seed(2)))
+    assert [row.constant for row in found.layers] == [0, 0]
+    for row in found.layers:
+        assert row.variance == pytest.approx(1.0, rel=2 * torch.finfo(dtype).eps)  # weights are rounded to the type
+        assert row.active == pytest.approx(0.5, abs=0.01)  # and biases
+
+
 def test_no_hook_and_no_change_of_mode_stay() -> None:
     module = chain().train()
     module[1].eval()

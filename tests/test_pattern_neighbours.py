@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -261,3 +262,16 @@ def test_neighbours_of_handwritten_digits_are_of_their_class(data: Path) -> None
     assert table[0].euclidean is not None
     assert table[-1].hamming is not None
     assert table[-1].hamming > 0.93 > table[0].euclidean  # the network knows more than distances of pixels do
+
+
+def test_one_query_has_votes_and_no_correlations() -> None:
+    line = neighbour_accuracy(network([3, 8, 2]), inputs(20, 3), torch.arange(20) % 2, k=3, queries=1).table[1]
+    assert line.hamming in (0.0, 1.0)
+    assert all(np.isnan(link.value) and np.isnan(link.error) for link in line[4:])
+
+
+def test_the_last_of_chosen_layers_is_drawn_as_a_layer() -> None:
+    found = neighbour_accuracy(network([3, 8, 6, 2]), inputs(20, 3), torch.arange(20) % 2, k=3)
+    assert len(found.plot().lines[0].get_xdata()) == 3  # the input and two layers; all of them together stand apart
+    chosen = replace(found, table=found.table[:3])
+    assert len(chosen.plot().lines[0].get_xdata()) == 3

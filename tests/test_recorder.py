@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -93,6 +94,57 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
         read_recording(tmp_path / "missing")
     with pytest.raises(FileError, match="it is a file"):
         Recorder(X, path=file)
+
+
+def test_files_with_any_one_byte_changed_are_read_or_named(tmp_path: Path) -> None:
+    Recorder(X, path=tmp_path).record(module(), 0, loss=math.nan)
+    file = tmp_path / "step-00000000.npz"
+    whole, named = file.read_bytes(), 0
+    for at in range(0, len(whole), 3):
+        file.write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
+        try:
+            read_recording(tmp_path)
+        except FileError as error:
+            named += str(error).startswith(str(file))
+    assert named > len(whole) / 6  # some bytes of a zip archive are read by nobody
+
+
+def test_inputs_keep_their_precision() -> None:
+    torch.manual_seed(0)
+    double, x = nn.Sequential(nn.Linear(4, 30), nn.ReLU()).double(), X.double() / 3
+    with torch.no_grad():
+        double[0].bias.copy_(1e-12 - double[0].weight @ x[0])  # hyperplanes past an input by less than float32 tells
+    kept, seen = Recorder(x).record(double, 0), patterns(load(double), x)
+    assert bool(seen.pieces(0)[0].all())
+    assert torch.equal(kept.frequencies.counts[0], seen.frequencies().counts[0])
+
+
+def test_saturation_is_one_for_units_that_never_switch_and_only_for_them() -> None:
+    three = nn.Sequential(nn.Linear(1, 1), nn.Hardtanh(), nn.Linear(1, 1))
+    with torch.no_grad():
+        three[0].weight.fill_(1.0)
+        three[0].bias.zero_()
+    kept = [Recorder(torch.tensor(x)[:, None]).record(three, 0) for x in ([-2.0, 0.0, 2.0], [0.5, 0.1, 2.0], [3.0, 4.0, 5.0])]
+    assert [float(one.saturation[0]) for one in kept] == pytest.approx([0.0, 0.5, 1.0])
+
+
+@pytest.mark.parametrize("other", [{"pairs": 7}, {"seed": 1}, {"inputs": X.flip(0)}])
+def test_steps_of_another_recorder_are_not_continued(tmp_path: Path, other: dict[str, Any]) -> None:
+    Recorder(X, path=tmp_path).record(module(), 0)
+    Recorder(X.double(), path=tmp_path).record(module(1), 1)  # the same numbers
+    changed = {"inputs": X, **other}
+    with pytest.raises(FileError, match=f"other {next(iter(other))} here"):
+        Recorder(changed.pop("inputs"), path=tmp_path, **changed)
+
+
+def test_recordings_without_steps_and_names_of_nothing_are_refused() -> None:
+    recorder = Recorder(X)
+    for ask in (recorder.recording.saturation, recorder.recording.distances, lambda: recorder.recording.active(0)):
+        with pytest.raises(InputError, match="expected one step or more"):
+            ask()
+    recorder.record(module(), 0, loss=1.0)
+    with pytest.raises(InputError, match=r"of: expected one of \['saturation', 'distances', 'loss'\]; got 'lost'"):
+        recorder.recording.plot(of="lost")
 
 
 def test_other_inputs_layers_and_earlier_steps_are_refused_and_nothing_is_lost(tmp_path: Path) -> None:

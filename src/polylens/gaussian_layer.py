@@ -18,6 +18,8 @@ from .errors import InputError, ShapeError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_FAR = 40.0  # deviations beyond which a normal's density is 0 in float64
+
 
 @final
 @dataclass(frozen=True, eq=False, slots=True, repr=False)
@@ -91,7 +93,8 @@ def gaussian_layer(
     Raises:
         ShapeError, InputError: shapes that do not fit, NaN or infinity, or a variance below 0.
 
-    Algorithm: w^T S w and E[ReLU(z)] = m P(z > 0) + s phi(m / s), E[ReLU(z)^2] = (m^2 + s^2) P(z > 0) + m s phi(m / s);
+    Algorithm: w^T S w; with r = m / s and P = P(z > 0), E[ReLU(z)] = m P + s phi(r) and
+    Var ReLU(z) = s^2 (P + r^2 P (1 - P) + r phi(r) (1 - 2 P) - phi(r)^2), which holds its digits at large r.
     O(units inputs^2). A unit of deviation 0 is the constant ReLU(m).
 
     References: Ioffe, Szegedy (2015) for batch norm; the moments are those of a rectified normal distribution.
@@ -120,9 +123,15 @@ def gaussian_layer(
     active = torch.where((s == 0) & (m <= 0), 0.0, below(ratio))
     phi = density(ratio)
     first = torch.where(s > 0, m * active + s * phi, m.clamp(min=0))
-    second = torch.where(s > 0, (m.square() + variance) * active + m * s * phi, m.clamp(min=0).square())
-    deviation = (second - first.square()).clamp(min=0).sqrt()
-    return GaussianLayer(matrix, offset, m, s, first, torch.where(s > 0, deviation, 0.0), active)
+    deviation = torch.where(s > 0, s * _rectified_variance(ratio).sqrt(), 0.0)
+    return GaussianLayer(matrix, offset, m, s, first, deviation, active)
+
+
+def _rectified_variance(r: Tensor) -> Tensor:
+    """Return the variance of ReLU(r + Z), Z standard normal; a difference of moments would lose what is below r^2 eps."""
+    r = r.clamp(-_FAR, _FAR)
+    on, off, phi = below(r), below(-r), density(r)
+    return (on + r.square() * on * off + r * phi * (off - on) - phi.square()).clamp(min=0)
 
 
 def _layer(weight: ArrayLike, bias: ArrayLike | None) -> tuple[Tensor, Tensor]:

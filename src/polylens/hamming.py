@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
@@ -88,8 +89,10 @@ class Distances(Result):
         """
         if not 0 <= share <= 1 or not self.pairs:
             raise InputError(f"quantile: expected a share between 0 and 1, of one pair or more; got {share!r} of {self.pairs}")
-        reached = np.cumsum(self.counts.numpy()) >= max(1, math.ceil(share * self.pairs - 1e-9 * self.pairs))
-        return int(np.argmax(reached))
+        wanted = math.ceil(
+            share * self.pairs * (1 - 2 * sys.float_info.epsilon)
+        )  # a share and its product are rounded once each
+        return int(np.argmax(np.cumsum(self.counts.numpy()) >= max(1, wanted)))
 
     def summary(self) -> str:
         what = "windows" if self.name == "windows" else "units"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import math
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ._check import ArrayLike, array, as_tensor, finite, floating
+from ._evaluating import evaluating
 from ._types import Result
 from .errors import InputError
 
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 Layer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 _CHUNK = 512  # inputs evaluated at once
-_FACTORS = 1e-12  # a deviation below this part of the values is rounding
+_ROUNDINGS = (
+    8  # times sqrt(n) units of rounding, which the error of a sum of n terms all but never exceeds: Higham, Mary (2019)
+)
 
 
 class LayerStart(NamedTuple):
@@ -41,7 +45,7 @@ class LayerStart(NamedTuple):
 class Initialisation(Result):
     """Which layers were set, in order of evaluation, and what they do on the inputs that they were set for.
 
-    `constant` counts units that do not depend on the inputs, whose weights were left alone.
+    `constant` counts units that depend on the inputs by no more than rounding, whose weights were left alone.
     """
 
     layers: tuple[LayerStart, ...]
@@ -90,7 +94,8 @@ def initialise(
     Algorithm: for every layer one evaluation of the module up to its end, O(layers * forward pass). Quantiles lie half-way
     between neighbouring values. The module runs in evaluation mode and gets its own mode back; no hook stays.
 
-    References: Mishkin, Matas, All you need is a good init (2016); Swiniarski, Bruna, Cho, section 4.1.
+    References: Mishkin, Matas, All you need is a good init (2016); Swiniarski, Bruna, Cho, section 4.1; Higham, Mary, A new
+    approach to probabilistic rounding error analysis (2019).
 
     Example:
         >>> import torch
@@ -105,7 +110,7 @@ def initialise(
     if active is not None and not 0 < active < 1:
         raise InputError(f"active: expected a share between 0 and 1, or None; got {active!r}")
     x = _inputs(module, X)
-    with _evaluating(module), torch.no_grad():
+    with evaluating(module), torch.no_grad():
         order = _order(module, x)
         chosen = order if last else order[:-1]
         if not chosen:
@@ -126,20 +131,9 @@ def _inputs(module: nn.Module, X: ArrayLike) -> Tensor:
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
-
-
-@contextmanager
-def _listening(layers: list[Layer], hear: Callable[[Layer, Tensor], object]) -> Iterator[None]:
-    def heard(part: Any, _: Any, output: Tensor) -> None:  # a hook that returned something would replace the output
-        hear(part, output)
+def _listening(layers: list[Layer], hear: Callable[[Layer, Tensor, Tensor], object]) -> Iterator[None]:
+    def heard(part: Any, inputs: Any, output: Tensor) -> None:  # a hook that returned something would replace the output
+        hear(part, inputs[0], output)
 
     hooks = [layer.register_forward_hook(heard) for layer in layers]
     try:
@@ -153,7 +147,7 @@ def _order(module: nn.Module, x: Tensor) -> list[tuple[str, Layer]]:
     """Return the layers in the order of their first evaluation, with their names; their weights must be plain parameters."""
     names = {part: name or type(part).__name__.lower() for name, part in module.named_modules() if isinstance(part, LAYERS)}
     seen = dict[Layer, None]()
-    with _listening(list(names), lambda part, _: seen.setdefault(part)):
+    with _listening(list(names), lambda part, *_: seen.setdefault(part)):
         module(x[:1])
     for part in seen:
         if parametrize.is_parametrized(part, "weight"):
@@ -167,20 +161,53 @@ def _order(module: nn.Module, x: Tensor) -> list[tuple[str, Layer]]:
 def _before(module: nn.Module, layer: Layer, x: Tensor) -> Tensor:
     """Return what a layer puts out, (samples, units) in float64: positions of a convolution are samples."""
     parts = list[Tensor]()
-    axis = 1 if isinstance(layer, LAYERS[1:]) else -1
-    with _listening([layer], lambda _, output: parts.append(output.movedim(axis, -1).flatten(0, -2).double())):
+    with _listening([layer], lambda _, __, output: parts.append(_samples(layer, output))):
         for part in x.split(_CHUNK):
             module(part)
     return torch.cat(parts)
 
 
+def _without_bias(module: nn.Module, layer: Layer, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return w.h (samples, units) in float64, h what a layer reads, and the greatest |w|.|h| (units,), where rounding starts.
+
+    The bias is left out from the start: taken off afterwards, a large one would have taken the digits with it.
+    """
+    plain = _bare(layer)
+    widest = copy.deepcopy(plain)
+    widest.weight.abs_()
+    parts, size = list[Tensor](), torch.zeros(len(layer.weight), dtype=torch.float64, device=x.device)
+
+    def hear(_: Layer, inputs: Tensor, __: Tensor) -> None:
+        parts.append(_samples(layer, plain.forward(inputs.double())))
+        torch.maximum(size, _samples(layer, widest.forward(inputs.double().abs())).amax(0), out=size)
+
+    with _listening([layer], hear):
+        for part in x.split(_CHUNK):
+            module(part)
+    return torch.cat(parts), size
+
+
+def _bare(layer: Layer) -> Layer:
+    """Return a copy of a layer in float64 with a bias of 0."""
+    made = copy.deepcopy(layer).double()
+    if made.bias is not None:
+        made.bias.zero_()
+    return made
+
+
+def _samples(layer: Layer, output: Tensor) -> Tensor:
+    """Return what a layer puts out as (samples, units) in float64."""
+    axis = 1 if isinstance(layer, LAYERS[1:]) else -1
+    return output.movedim(axis, -1).flatten(0, -2).double()
+
+
 def _set(module: nn.Module, layer: Layer, x: Tensor, variance: float | None, active: float | None) -> int:
     """Set one layer, and return how many of its units are constant."""
     weight, bias = layer.weight, layer.bias
-    z = _before(module, layer, x)
-    z = z if bias is None else z - bias.double()
+    z, size = _without_bias(module, layer, x)
     deviation = z.std(0, correction=0)
-    moving = deviation > _FACTORS * z.abs().amax(0)
+    unit = torch.finfo(torch.promote_types(weight.dtype, torch.float32)).eps / 2  # sums in half precision are taken in float32
+    moving = deviation > _ROUNDINGS * math.sqrt(weight[0].numel()) * unit * size
     scale = torch.ones_like(deviation)
     if variance is not None:
         scale = torch.where(moving, math.sqrt(variance) / torch.where(moving, deviation, 1.0), 1.0)

@@ -157,8 +157,10 @@ def is_injective(
         starts: of the search for two inputs with one output, where there are too many cells.
         seed: of its starts.
 
-    Raises: InputError for NaN, infinity, an unknown gate, a slope that is not positive; ShapeError; GeometryError for an
-        empty polytope.
+    Raises:
+        InputError: NaN, infinity, an unknown gate, a slope that is not positive.
+        ShapeError: weight, bias and domain do not fit one another.
+        GeometryError: an empty polytope.
 
     Algorithm: directions along which a row is active throughout are settled (bounds of the rows over the domain; parallel
     rows whose halfspaces cover it). The others: fewer than 2 n units never are on the whole space; otherwise all cells of the
@@ -205,8 +207,10 @@ def is_layer_injective(
         starts: as for `is_injective`.
         seed: as for `is_injective`.
 
-    Raises: UnsupportedError for another gate, a layer that joins several values, or a matrix of more than 2^25 entries;
-        InputError for a name that is not there; GeometryError, ShapeError as `is_injective`.
+    Raises:
+        UnsupportedError: another gate, a layer that joins several values, or a matrix of more than 2^25 entries.
+        InputError: a name that is not there.
+        GeometryError, ShapeError: as for `is_injective`.
 
     Algorithm: that of `is_injective`, on the layer's matrix.
 

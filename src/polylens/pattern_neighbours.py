@@ -22,6 +22,7 @@ from .pattern import Patterns, UnitLayer
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+ALL_LAYERS = "all layers"  # the name of the last line of a table of several
 _NO = Correlation(math.nan, math.nan)
 
 
@@ -347,7 +348,7 @@ def _table(
     if len(patterns.layers) > 1:
         total, differ = sum(layer.num_units for layer in patterns.layers), as_array(patterns[places].distances())
         links = [f(differ, apart[0]) for f in (pearson, spearman)]
-        table.append(LayerNeighbours("all layers", total, _rate(patterns, places, labels, k), None, _NO, _NO, *links))
+        table.append(LayerNeighbours(ALL_LAYERS, total, _rate(patterns, places, labels, k), None, _NO, _NO, *links))
     return table
 
 

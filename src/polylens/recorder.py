@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import io
 import json
 import math
 import re
 import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import zlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, TypeVar, final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ._check import ArrayLike, array, as_tensor, finite, floating, whole
+from ._evaluating import evaluating
 from ._files import write_atomically
 from ._types import Result
 from .constellations import constellations
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FORMAT = 1
+_ROWS = 1024  # inputs at once
+T = TypeVar("T")
 _NAME = re.compile(r"step-(\d+)\.npz")
 
 
@@ -51,9 +55,13 @@ class Snapshot:
 
     @property
     def saturation(self) -> Tensor:
-        """How far units are from balanced, by layer: the mean of |2 P(active) - 1|; 0 all balanced, 1 none ever switches."""
-        shares = [self.frequencies.active(k) for k in range(len(self.frequencies.layers))]
-        return torch.stack([(2 * p - 1).abs().mean() for p in shares]) if shares else torch.zeros(0, dtype=torch.float64)
+        """How far units are from balanced, by layer: a mean over the units; 0 all balanced, 1 none ever switches.
+
+        Of a unit of two pieces it is |2 P(active) - 1|, of one of p pieces (p m - 1) / (p - 1), m the share of the most
+        frequent piece. NaN for a layer of no units.
+        """
+        found = [_saturation(c.double() / self.frequencies.total) for c in self.frequencies.counts]
+        return torch.stack(found) if found else torch.zeros(0, dtype=torch.float64)
 
     @property
     def mean_distances(self) -> Tensor:
@@ -90,15 +98,15 @@ class Recording(Result):
 
     def active(self, layer: str | int) -> Tensor:
         """Return how often each unit of a layer was active, step by step: (steps, *shape)."""
-        return torch.stack([s.frequencies.active(layer) for s in self.snapshots])
+        return self._stacked([s.frequencies.active(layer) for s in self.snapshots])
 
     def saturation(self) -> Tensor:
         """Return how far layers are from balanced, (steps, layers)."""
-        return torch.stack([s.saturation for s in self.snapshots])
+        return self._stacked([s.saturation for s in self.snapshots])
 
     def distances(self) -> Tensor:
         """Return the mean distances of random pairs in parts of the layers' units, (steps, layers)."""
-        return torch.stack([s.mean_distances for s in self.snapshots])
+        return self._stacked([s.mean_distances for s in self.snapshots])
 
     def scalars(self, name: str) -> Tensor:
         """Return one of the caller's own numbers, (steps,), NaN where it was not given."""
@@ -119,7 +127,7 @@ class Recording(Result):
             "steps": [
                 {
                     "step": s.step,
-                    "saturation": s.saturation.tolist(),
+                    "saturation": [None if math.isnan(v) else v for v in s.saturation.tolist()],
                     "mean_distances": s.mean_distances.tolist(),
                     "scores": [None if math.isnan(v) else v for v in s.scores.tolist()],
                     "frequencies": s.frequencies.units(),
@@ -133,6 +141,19 @@ class Recording(Result):
         """Draw saturation, or what `of` names ("distances", or one of the scalars), against the steps, a line a layer."""
         axes: Axes = importlib.import_module("polylens.plotting.recorder").draw(self, ax, **options)
         return axes
+
+    def _stacked(self, steps: list[Tensor]) -> Tensor:
+        if not steps:
+            raise InputError("recording: expected one step or more; got none; call Recorder.record first")
+        return torch.stack(steps)
+
+
+def _saturation(shares: Tensor) -> Tensor:
+    """Return how far units with these shares (pieces, *shape) are from balanced, on average."""
+    if not shares[0].numel():
+        return shares.new_tensor(math.nan)
+    pieces = len(shares)
+    return (pieces * shares.amax(0) - 1).mean() / (pieces - 1) if pieces > 1 else shares.new_tensor(1.0)
 
 
 @final
@@ -153,7 +174,7 @@ class Recorder:
 
     Raises:
         InputError: fewer than two inputs, NaN or infinity.
-        FileError: `path` is a file, or holds steps of another recorder's inputs, or of another format.
+        FileError: `path` is a file, or holds steps on other inputs or other random pairs, or of another format.
 
     Algorithm: `load`, `patterns`, `hamming` and `constellations`, once for each record; a file takes 16 bytes a unit or so.
 
@@ -172,20 +193,16 @@ class Recorder:
     def __init__(
         self, X: ArrayLike, *, path: str | Path | None = None, pairs: int = 10_000, clustered: int = 0, seed: int = 0
     ) -> None:
-        values = array(X)
-        floating(values)
-        self._inputs = finite(as_tensor(values, torch.get_default_dtype(), torch.device("cpu")), "input")
+        self._inputs = _checked(X)
         if self._inputs.ndim < 2 or len(self._inputs) < 2:
             raise InputError(f"X: expected two inputs or more, (batch, ...); got shape {tuple(self._inputs.shape)}")
         self._pairs, self._seed = whole(pairs, "pairs"), seed
         self._clustered = whole(clustered, "clustered", least=0)
         self._path = None if path is None else Path(path)
-        self._snapshots = list(read_recording(self._path).snapshots) if self._path is not None and _holds(self._path) else []
-        totals = {s.frequencies.total for s in self._snapshots}
-        if totals - {len(self._inputs)}:
-            raise FileError(
-                f"{path}: expected steps on {len(self._inputs)} inputs; it holds some on {sorted(totals)}; take another"
-            )
+        self._watched = {"inputs": _digest(self._inputs), "pairs": self._pairs, "seed": seed}
+        self._snapshots = list[Snapshot]()
+        if self._path is not None and _holds(self._path):
+            self._go_on(self._path)
 
     @property
     def recording(self) -> Recording:
@@ -210,9 +227,25 @@ class Recorder:
         apart = hamming(seen, pairs=self._pairs, seed=self._seed)
         snapshot = Snapshot(step, seen.frequencies(), tuple(d.counts for d in apart.layers), self._scores(seen), own)
         if self._path is not None:
-            _write(self._path, snapshot)
+            _write(self._path, snapshot, self._watched)
         self._snapshots.append(snapshot)
         return snapshot
+
+    def _go_on(self, path: Path) -> None:
+        """Take up the steps that are in a directory, if they are of what is watched here."""
+        self._snapshots = list(read_recording(path).snapshots)
+        totals = {s.frequencies.total for s in self._snapshots}
+        if totals - {len(self._inputs)}:
+            raise FileError(
+                f"{path}: expected steps on {len(self._inputs)} inputs; it holds some on {sorted(totals)}; take another"
+            )
+        for file in _files(path).values():
+            there = _opened(file, lambda content: json.loads(str(content["head"])).get("watched", self._watched))
+            other = [name for name in self._watched if there.get(name) != self._watched[name]]
+            if other:
+                raise FileError(
+                    f"{file}: expected steps with the same inputs, pairs and seed; other {' and '.join(other)} here"
+                )
 
     def _scores(self, seen: Patterns) -> Tensor:
         few = seen[: self._clustered]
@@ -242,8 +275,28 @@ def read_recording(path: str | Path) -> Recording:
     path = Path(path)
     if not path.is_dir():
         raise FileError(f"{path}: expected a directory that a Recorder has written; there is none")
-    files = sorted((int(m[1]), f) for f in path.iterdir() if (m := _NAME.fullmatch(f.name)))
-    return Recording(tuple(_snapshot(file) for _, file in files))
+    return Recording(tuple(_snapshot(file) for file in _files(path).values()))
+
+
+def _files(path: Path) -> dict[int, Path]:
+    """Return the files of a directory that hold steps, in the order of the steps."""
+    return dict(sorted((int(m[1]), f) for f in path.iterdir() if (m := _NAME.fullmatch(f.name))))
+
+
+def _checked(X: ArrayLike) -> Tensor:
+    """Return inputs as they are, in their own precision: that of the module is not known yet, and may change."""
+    values = array(X)
+    floating(values)
+    kind = values.dtype if isinstance(values, Tensor) else torch.as_tensor(np.empty(0, values.dtype)).dtype
+    return finite(as_tensor(values, kind, torch.device("cpu")), "input")
+
+
+def _digest(inputs: Tensor) -> str:
+    """Return what tells these inputs from others, whatever their precision holds of the same numbers."""
+    found = hashlib.blake2b(str(tuple(inputs.shape)).encode(), digest_size=16)
+    for part in inputs.detach().split(_ROWS):
+        found.update(part.double().contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 def _holds(path: Path) -> bool:
@@ -259,26 +312,16 @@ def _number(name: str, value: Any) -> float:
         raise InputError(f"{name}: expected a number; got {value!r}") from None
 
 
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
-
-
 def _read(module: nn.Module, inputs: Tensor) -> Network:
-    first = next((p for p in module.parameters() if p.is_floating_point()), inputs)
-    with _evaluating(module):
+    first = next((p for p in module.parameters() if p.is_floating_point()), torch.empty(0))
+    with evaluating(module):
         return load(module, example=inputs[:1].to(first))
 
 
-def _write(path: Path, snapshot: Snapshot) -> None:
+def _write(path: Path, snapshot: Snapshot, watched: dict[str, Any]) -> None:
     head = {
         "format": FORMAT,
+        "watched": watched,
         "step": snapshot.step,
         "total": snapshot.frequencies.total,
         "layers": [asdict(layer) for layer in snapshot.frequencies.layers],
@@ -291,27 +334,34 @@ def _write(path: Path, snapshot: Snapshot) -> None:
 
 
 def _snapshot(file: Path) -> Snapshot:
+    return _opened(file, lambda content: _parsed(content, file))
+
+
+def _opened(file: Path, read: Callable[[Any], T]) -> T:
+    """Return what `read` finds in a file, or raise FileError where it is damaged."""
+    damaged = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
+    unknown = (NotImplementedError, RuntimeError)  # zipfile on flags that no recorder sets: other methods, passwords
     try:
         with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as content:
-            head = json.loads(str(content["head"]))
-            if head["format"] != FORMAT:
-                raise FileError(
-                    f"{file}: expected format {FORMAT}; got {head['format']}; read it with the version that wrote it"
-                )
-            layers = tuple(UnitLayer(**{**layer, "shape": tuple(layer["shape"])}) for layer in head["layers"])
-            counts = _tensors(content, "counts", len(layers))
-            distances = _tensors(content, "distances", len(layers))
-            scores = torch.from_numpy(content["scores"])
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, FileError):
-            raise
+            return read(content)
+    except FileError:
+        raise
+    except (*damaged, *unknown) as error:
         raise FileError(
             f"{file}: expected a step that a Recorder has written; {error}; remove it to go on without it"
         ) from None
+
+
+def _parsed(content: Any, file: Path) -> Snapshot:
+    head = json.loads(str(content["head"]))
+    if head["format"] != FORMAT:
+        raise FileError(f"{file}: expected format {FORMAT}; got {head['format']}; read it with the version that wrote it")
+    layers = tuple(UnitLayer(**{**layer, "shape": tuple(layer["shape"])}) for layer in head["layers"])
+    counts, distances = (_tensors(content, name, len(layers)) for name in ("counts", "distances"))
     scalars = {k: float(v) for k, v in head["scalars"].items()}
-    return Snapshot(head["step"], Frequencies(layers, counts, head["total"]), distances, scores, scalars)
+    frequencies = Frequencies(layers, counts, head["total"])
+    return Snapshot(head["step"], frequencies, distances, torch.from_numpy(content["scores"]), scalars)
 
 
 def _tensors(content: Any, name: str, count: int) -> tuple[Tensor, ...]:
-    found: Sequence[Tensor] = [torch.from_numpy(content[f"{name}_{k}"]) for k in range(count)]
-    return tuple(found)
+    return tuple(torch.from_numpy(content[f"{name}_{k}"]) for k in range(count))

@@ -13,7 +13,7 @@ Array = np.ndarray[Any, Any]
 
 
 class Correlation(NamedTuple):
-    """A coefficient and its standard error; both NaN where one side does not vary."""
+    """A coefficient and its standard error; both NaN where one side does not vary, as with fewer than three inputs."""
 
     value: float
     error: float
@@ -31,15 +31,17 @@ def pearson(a: Array, b: Array) -> Correlation:
     Pairs share inputs, so they are no sample; leaving out one input leaves out all of its pairs, and takes row sums alone.
     """
     m = len(a)
+    if m < 2:
+        return Correlation(math.nan, math.nan)
     above = np.triu_indices(m, 1)
     a, b = (_standard(v, above) for v in (a, b))
     moments = np.stack([a, b, a * a, b * b, a * b])
     by_input = moments.sum(2)
-    value = _coefficient(by_input.sum(1) / 2, m * (m - 1) / 2)
+    value = float(_coefficient(by_input.sum(1) / 2, m * (m - 1) / 2))
     if m < 4 or not math.isfinite(value):
         return Correlation(value, math.nan)
     left = _coefficient(by_input.sum(1)[:, None] / 2 - by_input, (m - 1) * (m - 2) / 2)
-    return Correlation(float(value), float(np.sqrt((m - 1) / m * ((left - left.mean()) ** 2).sum())))
+    return Correlation(value, float(np.sqrt((m - 1) / m * ((left - left.mean()) ** 2).sum())))
 
 
 def spearman(a: Array, b: Array) -> Correlation:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from .._check import ArrayLike, array, as_tensor, finite, floating, is_batch
+from .._evaluating import evaluating
 from ..errors import ConversionError, InputError
 from ..network import Network
 
@@ -142,7 +142,7 @@ def _of_module(module: nn.Module, net: Network, name: str) -> Original:
     parameter = next((p for p in [*module.parameters(), *module.buffers()] if p.is_floating_point()), torch.empty(0))
 
     def run(x: Tensor) -> Tensor:
-        with _evaluating(module):
+        with evaluating(module):
             return _first(module(x.to(parameter.device)))
 
     return Original(name, "PyTorch", parameter.dtype, net.input_shape, net.output_shape, run)
@@ -161,18 +161,6 @@ def _of_program(program: ExportedProgram, net: Network, name: str) -> Original:
         return torch.cat([_first(module(sample.expand(size, *sample.shape)))[:1] for sample in x])
 
     return Original(name, "PyTorch", entry.dtype, net.input_shape, net.output_shape, run)
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Put a module into eval mode, and every part of it back into its own afterwards."""
-    training = [part for part in module.modules() if part.training]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True
 
 
 def _first(output: Any) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from ..constellations import Constellations, Contents
 from ..errors import InputError
 from ..layer_usefulness import LayerUsefulness
-from ..pattern_neighbours import NeighbourAccuracy, PatternNeighbours
+from ..pattern_neighbours import ALL_LAYERS, NeighbourAccuracy, PatternNeighbours
 from .base import BLUE, FAINT, GREEN, GREY, INK, ORANGE, PINK, SKY, _axes, _grey, _whole_ticks, draw, picture, style
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def _caption(result: PatternNeighbours, row: int, column: int) -> tuple[str, str
 def _(result: NeighbourAccuracy, ax: Axes | None = None) -> Axes:
     """Draw how often votes of neighbours are right, by patterns and by values, from the input to the last layer."""
     names = [line.name for line in result.table]
-    apart = names[:-1] if len(names) > 2 else names  # all layers together, where they are several, are no next layer
+    apart = names[:-1] if names[-1] == ALL_LAYERS else names  # all layers together are no next layer
     with style():
         ax = _axes(ax, 7.2, 3.8)
         kinds = [("hamming", BLUE, "o", "by patterns (Hamming)"), ("euclidean", ORANGE, "s", "by values (Euclidean)")]

@@ -73,15 +73,18 @@ def distance_figure(models: dict[str, Tensor], bins: int = 40) -> Figure:
     with style():
         figure = new_figure(4.2 * max(1, len(models)), 3.2)
         for ax, (name, distances) in zip(
-            figure.subplots(1, max(1, len(models)), squeeze=False).flat, models.items(), strict=True
+            figure.subplots(1, max(1, len(models)), squeeze=False).flat, models.items(), strict=False
         ):
             finite = distances[torch.isfinite(distances)].numpy()
+            ax.set(xlabel="distance of the hyperplane from the origin", ylabel="units", title=name)
+            if not len(finite):
+                ax.text(0.5, 0.5, "no unit has a hyperplane", transform=ax.transAxes, ha="center")
+                continue
             ax.hist(finite, bins=bins, color=BLUE, edgecolor="white", linewidth=0.5)
             ax.axvline(
                 float(np.median(finite)), color=INK, linestyle="--", linewidth=1, label=f"median {np.median(finite):.3g}"
             )
             ax.legend()
-            ax.set(xlabel="distance of the hyperplane from the origin", ylabel="units", title=name)
     return figure
 
 

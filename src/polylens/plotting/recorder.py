@@ -25,6 +25,9 @@ def _(result: Recording, ax: Axes | None = None, *, of: str = "saturation") -> A
     """Draw saturation, distances or one of the caller's scalars against the steps, a line for each layer."""
     if not len(result):
         raise InputError("plot: expected a recording of one step or more; got none")
+    known = [*_WORDS, *_scalars(result)]
+    if of not in known:
+        raise InputError(f"of: expected one of {known}; got {of!r}")
     with style():
         ax = _axes(ax, 6, 3.4)
         if of in _WORDS:
@@ -46,8 +49,7 @@ def _(result: Recording, ax: Axes | None = None, *, of: str = "saturation") -> A
 
 def recording_figure(result: Recording) -> Figure:
     """Return saturation, distances and every scalar of a recording side by side."""
-    names = list(dict.fromkeys(name for s in result.snapshots for name in s.scalars))
-    panels = ["saturation", "distances", *names]
+    panels = ["saturation", "distances", *_scalars(result)]
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     with style():
@@ -58,6 +60,11 @@ def recording_figure(result: Recording) -> Figure:
         for ax in list(axes)[len(panels) :]:
             ax.set_axis_off()
     return figure
+
+
+def _scalars(result: Recording) -> list[str]:
+    """Return the names of the caller's own numbers, in the order in which they first came."""
+    return list(dict.fromkeys(name for s in result.snapshots for name in s.scalars))
 
 
 def _depths(count: int) -> list[Any]:
