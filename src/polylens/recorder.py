@@ -199,7 +199,7 @@ class Recorder:
         self._pairs, self._seed = whole(pairs, "pairs"), seed
         self._clustered = whole(clustered, "clustered", least=0)
         self._path = None if path is None else Path(path)
-        self._watched = {"inputs": _digest(self._inputs), "pairs": self._pairs, "seed": seed}
+        self._watched = {"inputs": _digest(self._inputs), "pairs": self._pairs, "seed": int(seed)}
         self._snapshots = list[Snapshot]()
         if self._path is not None and _holds(self._path):
             self._go_on(self._path)
