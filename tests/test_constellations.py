@@ -345,3 +345,11 @@ def test_all_pairs_of_a_small_space_are_found_in_any_order() -> None:
         found = constellations(of_bits(corners[order]), null=())
         assert found.counts.tolist() == [32, 1, 1, 1, 1, 1]
         assert found.score == 5 + 31
+
+
+@pytest.mark.parametrize("of", ["clusters", "constellations"])
+def test_patterns_of_no_units_and_equal_ones_are_drawn(of: str) -> None:
+    equal = Patterns.from_pieces([UnitLayer("a", "relu", (3,))], [torch.zeros(5, 3, dtype=torch.bool)])
+    assert constellations(equal).plot(of=of).get_yscale() == "log"
+    none = Patterns.from_pieces([UnitLayer("a", "relu", (0,))], [torch.zeros(5, 0, dtype=torch.bool)])
+    assert constellations(none).plot(of=of).get_xlim() == (0, 1)

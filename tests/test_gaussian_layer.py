@@ -92,3 +92,11 @@ def _variance_by_quadrature(r: float) -> float:
     weight = torch.exp(-0.5 * z.square()) * 1e-3 / math.sqrt(2 * math.pi)
     mean = float((weight * away).sum())
     return float((weight * (away - mean).square()).sum())
+
+
+def test_drawings_take_arrays_and_refuse_units_that_there_are_not() -> None:
+    layer = gaussian_layer([[1.0, 1.0], [1.0, -1.0]])
+    assert len(layer.plot(points=[[0.5, 0.25]]).lines[0].get_xdata()) == 1
+    with pytest.raises(InputError, match="two positions below 1"):
+        gaussian_layer([[1.0, 1.0]]).plot()
+    assert "active -" in gaussian_layer(torch.zeros(0, 3)).summary()

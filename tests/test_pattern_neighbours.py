@@ -275,3 +275,16 @@ def test_the_last_of_chosen_layers_is_drawn_as_a_layer() -> None:
     assert len(found.plot().lines[0].get_xdata()) == 3  # the input and two layers; all of them together stand apart
     chosen = replace(found, table=found.table[:3])
     assert len(chosen.plot().lines[0].get_xdata()) == 3
+
+
+@pytest.mark.parametrize("query", [["a"], [1.5], [True]])
+def test_queries_that_are_no_positions_are_refused(query: list[Any]) -> None:
+    with pytest.raises(InputError, match="query: expected Patterns, or positions among 9 inputs"):
+        pattern_neighbours(of_pieces(0, 9), query, 1)
+
+
+def test_no_queries_and_labels_in_words_are_refused() -> None:
+    with pytest.raises(InputError, match="one position or more"):
+        pattern_neighbours(of_pieces(0, 9), [], 1)
+    with pytest.raises(InputError, match="labels: expected an array of whole numbers"):
+        pattern_neighbours(of_pieces(0, 9), k=1, labels=list("abcabcabc"))

@@ -65,7 +65,7 @@ class GaussianLayer(Result):
             [
                 f"{self!r}: means over the units",
                 f"  pre-activations {_words(self.pre_mean)} +- {_words(self.pre_deviation)}",
-                f"  activations {_words(self.mean)} +- {_words(self.deviation)}, active {float(self.active.mean()):.1%}",
+                f"  activations {_words(self.mean)} +- {_words(self.deviation)}, active {_share(self.active)}",
             ]
         )
 
@@ -156,3 +156,7 @@ def _scale(deviation: Tensor, epsilon: float) -> Tensor:
 
 def _words(values: Tensor) -> str:
     return f"{float(values.mean()):.4f}" if values.numel() else "-"
+
+
+def _share(values: Tensor) -> str:
+    return f"{float(values.mean()):.1%}" if values.numel() else "-"

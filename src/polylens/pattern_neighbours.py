@@ -153,8 +153,11 @@ def _of(images: ArrayLike | None, labels: ArrayLike | None, count: int, whose: s
 
 
 def _positions(query: Sequence[int] | Tensor | None, count: int) -> Tensor:
-    places = torch.arange(count, device="cpu") if query is None else torch.as_tensor(query).cpu().reshape(-1)
-    if places.is_floating_point() or places.dtype == torch.bool:
+    try:
+        places = torch.arange(count, device="cpu") if query is None else torch.as_tensor(query).cpu().reshape(-1)
+    except (TypeError, ValueError):
+        raise InputError(f"query: expected Patterns, or positions among {count} inputs; got {query!r:.80}") from None
+    if len(places) and (places.is_floating_point() or places.dtype == torch.bool):
         raise InputError(f"query: expected Patterns, or positions among {count} inputs; got {places.dtype}")
     if not len(places) or not bool(((places >= -count) & (places < count)).all()):
         raise InputError(f"query: expected one position or more, each below {count}; got {places.tolist()[:8]}")

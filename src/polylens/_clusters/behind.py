@@ -56,7 +56,10 @@ def batch_of(net: Network, x: ArrayLike, least: int, what: str) -> Any:
 
 def whole_labels(labels: ArrayLike, count: int, what: str = "labels") -> Tensor:
     """Return labels (count,) as int64, or raise ShapeError or InputError."""
-    given = torch.as_tensor(labels).cpu()
+    try:
+        given = torch.as_tensor(labels).cpu()
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{what}: expected an array of whole numbers; {error}; number other labels first") from None
     if given.shape != (count,):
         raise ShapeError(f"{what}: expected one for each of {count} inputs; got shape {tuple(given.shape)}")
     if given.is_floating_point() or given.is_complex():

@@ -42,13 +42,13 @@ def _(
     with style():
         ax = _axes(ax, 7.2, 4.2)
         _groups(result, ax) if of == "constellations" else _clusters(result, ax, plateaus)
-        ax.set_xlim(0, result.size if full else min(result.size, 1.05 * _last(result, of)))
+        ax.set_xlim(0, max(1, result.size if full else min(result.size, 1.05 * _last(result, of))))
         ax.set_xlabel(f"threshold t: units that differ, of {result.size:,}")
         ax.grid(axis="y")
         ax.xaxis.set_major_locator(_whole_ticks())
         if log:
+            ax.set_ylim(0.8, 1.3 * len(result))  # first: curves of zeros alone have no limits of their own on this scale
             ax.set_yscale("log", nonpositive="mask")
-            ax.set_ylim(0.8, 1.3 * len(result))
         else:
             ax.set_ylim(0, 1.04 * len(result))
             ax.yaxis.set_major_locator(_whole_ticks())

@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._check import ArrayLike
 from .._half_normal import Normal, folded_density, truncated_density
 from ..binary_approximation import LIMIT, BinaryApproximation
+from ..errors import InputError
 from ..first_layer_model import FirstLayerModel
 from ..gaussian_layer import GaussianLayer
 from ..initialise import Initialisation
@@ -166,16 +168,20 @@ def _(result: Initialisation, ax: Axes | None = None) -> Axes:
 
 
 @draw.register(GaussianLayer)
-def _(result: GaussianLayer, ax: Axes | None = None, units: tuple[int, int] = (0, 1), points: Tensor | None = None) -> Axes:
+def _(result: GaussianLayer, ax: Axes | None = None, units: tuple[int, int] = (0, 1), points: ArrayLike | None = None) -> Axes:
     """Draw the axes that batch norm gives two units: they cross at the mean and are a deviation long.
 
     `points` (batch, inputs), inputs of the layer, appear as pairs of activations.
     """
     i, j = units
+    if not all(-len(result.bias) <= k < len(result.bias) for k in units):
+        raise InputError(f"units: expected two positions below {len(result.bias)}, the number of units; got {units}")
     with style():
         ax = _axes(ax, 4.6, 4.4)
         if points is not None:
-            seen = torch.relu(points.double() @ result.weight[[i, j]].T + result.bias[[i, j]])[:_DRAWN]
+            seen = torch.relu(torch.as_tensor(points, dtype=torch.float64) @ result.weight[[i, j]].T + result.bias[[i, j]])[
+                :_DRAWN
+            ]
             ax.plot(seen[:, 0], seen[:, 1], ".", color=BLUE, markersize=3, alpha=0.5, label="activations")
         x, y = float(result.mean[i]), float(result.mean[j])
         across, up = float(result.deviation[i]), float(result.deviation[j])
