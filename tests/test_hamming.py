@@ -333,6 +333,20 @@ def test_quantiles_of_billions_of_pairs_are_exact() -> None:
     assert Distances("units", 2, torch.tensor([7, 1, 92]), math.nan).quantile(0.07) == 0  # 100 * 0.07 > 7 in floating point
 
 
+def test_a_class_for_every_input_takes_no_matrix_of_inputs() -> None:
+    bits = torch.rand(3000, 64, generator=torch.Generator().manual_seed(0)) < 0.5
+    p = Patterns.from_pieces([UnitLayer("a", "relu", (64,))], [bits])
+    plain = hamming(p)
+    tracemalloc.start()
+    found = hamming(p, labels=torch.arange(3000))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3000**2  # bytes; a sum for each input and class would take eight times as many
+    assert torch.equal(found.units.between.counts, plain.units.counts)
+    assert found.units.between.error == pytest.approx(plain.units.error, rel=1e-12)
+    assert found.units.within.pairs == 0
+
+
 def test_results_speak_in_words_and_in_plain_types() -> None:
     p, _ = mixed(12)
     found = hamming(p, labels=list("aabbccddeeff"))

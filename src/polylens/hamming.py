@@ -210,7 +210,7 @@ def hamming(
 
     Algorithm: exclusive or and population count of 64-bit words, a tile of inputs at a time. O(N^2 units / 64) time: 16 000
     inputs of 2 048 units take about a second. Memory: the packed patterns and the counts, whatever N; the errors add
-    a block of codes. Counts of all pairs are whole numbers and do not depend on the order of the inputs.
+    a block of codes, and a number for each unit and class. Counts of all pairs are whole numbers and do not depend on the order of the inputs.
 
     Example:
         >>> from polylens import dense, hamming, patterns
@@ -326,27 +326,29 @@ def _against(a: Patterns, b: Patterns, classes: tuple[Array, Array] | None, own:
     pairs = np.stack([np.full(len(a), len(b) - own), inner, len(b) - own - inner])
     sums = np.zeros((len(a.layers), 3, len(a)))
     for i in range(len(a.layers)):
-        for rows, block in _layer_sums(a.layer(i), b.layer(i), theirs, size):
-            whole_sum, of_class = block.sum(1), np.take_along_axis(block, mine[rows, None], 1)[:, 0]
-            sums[i][:, rows] = whole_sum, of_class, whole_sum - of_class
+        for rows, every, of_class in _layer_sums(a.layer(i), b.layer(i), mine, theirs, size):
+            sums[i][:, rows] = every, of_class, every - of_class
     groups = [sums[_members(a.layers, windows)].sum(0) for windows in (False, True)]
     return [*sums, *groups], pairs
 
 
-def _layer_sums(a: Patterns, b: Patterns, theirs: Array, size: Array) -> Iterator[tuple[slice, Array]]:
-    """Yield rows of `a` and the sums (rows, classes) of their distances to `b`'s inputs of every class."""
+def _layer_sums(a: Patterns, b: Patterns, mine: Array, theirs: Array, size: Array) -> Iterator[tuple[slice, Array, Array]]:
+    """Yield rows of `a` and the sums (rows,) of their distances to all of `b`'s inputs, and to those of their own class."""
     codes = a.codes()
     total = np.zeros((len(size), len(codes.weight)))
     start = 0
     for block in b.code_blocks():
         of = theirs[start : start + len(block)]
-        for one in np.unique(of):
-            total[one] += block[of == one].sum(0, dtype=np.float64)
+        order = np.argsort(of, kind="stable")
+        classes, first = np.unique(of[order], return_index=True)
+        total[classes] += np.add.reduceat(block[order], first, axis=0, dtype=np.float64)
         start += len(block)
-    start = 0
+    total *= codes.weight
+    everything, constant, start = total.sum(0), codes.constant.sum(), 0
     for block in a.code_blocks():
         rows = slice(start, start + len(block))
-        yield rows, (size * codes.constant.sum() - block @ (codes.weight * total).T) / 2
+        own = np.einsum("ij,ij->i", block, total[mine[rows]])
+        yield rows, (len(b) * constant - block @ everything) / 2, (size[mine[rows]] * constant - own) / 2
         start += len(block)
 
 
