@@ -210,7 +210,8 @@ def hamming(
 
     Algorithm: exclusive or and population count of 64-bit words, a tile of inputs at a time. O(N^2 units / 64) time: 16 000
     inputs of 2 048 units take about a second. Memory: the packed patterns and the counts, whatever N; the errors add
-    a block of codes, and a number for each unit and class. Counts of all pairs are whole numbers and do not depend on the order of the inputs.
+    a block of codes, and a number for each unit and class. Counts of all pairs are whole numbers and do not depend on the
+    order of the inputs.
 
     Example:
         >>> from polylens import dense, hamming, patterns
