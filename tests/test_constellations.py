@@ -353,3 +353,11 @@ def test_patterns_of_no_units_and_equal_ones_are_drawn(of: str) -> None:
     assert constellations(equal).plot(of=of).get_yscale() == "log"
     none = Patterns.from_pieces([UnitLayer("a", "relu", (0,))], [torch.zeros(5, 0, dtype=torch.bool)])
     assert constellations(none).plot(of=of).get_xlim() == (0, 1)
+
+
+def test_a_single_step_is_no_plateau_in_words_and_pictures() -> None:
+    bits = torch.tensor([[0, 0, 0, 0], [1, 0, 0, 0], [1, 1, 1, 0]], dtype=torch.bool)
+    steps = constellations(Patterns.from_pieces([UnitLayer("a", "relu", (4,))], [bits]), null=())
+    assert [plateau.is_flat for plateau in steps.plateaus()] == [False]
+    assert "no plateau" in steps.summary()
+    assert not steps.plot().texts

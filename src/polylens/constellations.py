@@ -39,6 +39,11 @@ class Plateau(NamedTuple):
     stop: float
     clusters: int
 
+    @property
+    def is_flat(self) -> bool:
+        """Whether it is longer than a step: distances are whole, so that every curve stays the same for one."""
+        return self.stop - self.start > 1
+
 
 @final
 @dataclass(frozen=True, eq=False, slots=True)
@@ -246,7 +251,9 @@ class Constellations(Result):
         for null in self.nulls:
             mean = _normalised(float(null.scores.mean()), self.size, len(self))
             lines.append(f"  {_NULL_WORDS[null.kind]}: normalised {mean:.4f}")
-        lines += [f"  {p.clusters} clusters from t = {p.start:g} to {p.stop:g}, a plateau" for p in self.plateaus(3)]
+        flat = [p for p in self.plateaus(3) if p.is_flat]
+        lines += [f"  {p.clusters} clusters from t = {p.start:g} to {p.stop:g}, a plateau" for p in flat]
+        lines += [] if flat else ["  no plateau: clusters merge wherever the threshold grows by 1, until one is left"]
         curve = self.group_curve()
         best = int(curve.inputs.argmax())
         found = f"{int(curve.constellations[best])} hold {int(curve.inputs[best])} inputs"

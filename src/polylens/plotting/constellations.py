@@ -23,6 +23,7 @@ _NULLS = {
     "marginals": (ORANGE, "independent units, same frequencies"),
     "fair": (GREY, "independent units, all pieces equally likely"),
 }
+_COVERING: Any = {"frameon": True, "framealpha": 0.9, "edgecolor": "none"}  # legends that a curve may pass behind
 _COLOURS = [BLUE, ORANGE, GREEN, SKY, PINK, "#E69F00", "#F0E442", "#5B4A9B", "#7A5230", GREY]
 
 
@@ -52,7 +53,7 @@ def _(
         else:
             ax.set_ylim(0, 1.04 * len(result))
             ax.yaxis.set_major_locator(_whole_ticks())
-        ax.legend(title=None if of == "constellations" else "normalised integral", alignment="left", loc="best")
+        ax.legend(title=None if of == "constellations" else "normalised integral", alignment="left", loc="best", **_COVERING)
     return ax
 
 
@@ -74,7 +75,7 @@ def _clusters(result: Constellations, ax: Axes, plateaus: int) -> None:
         label = f"{words}: {score:.3f}"
         ax.step(thresholds, counts.mean(0), where="post", color=color, linestyle="--", linewidth=1.3, label=label)
     ax.step(thresholds, result.counts.numpy(), where="post", color=BLUE, linewidth=1.9, label=f"data: {result.normalised:.3f}")
-    for p in result.plateaus(plateaus) if plateaus else []:
+    for p in [p for p in result.plateaus(plateaus) if p.is_flat] if plateaus else []:
         ax.axvspan(p.start, p.stop, color=FAINT, alpha=0.6, linewidth=0, zorder=0)
         middle, words = ((p.start + p.stop) / 2, p.clusters), f"{p.clusters:,} clusters"
         below = p.clusters**2 > len(result)  # in the upper half of a logarithmic axis, where there is room below the curve
@@ -120,7 +121,7 @@ def _(result: Contents, ax: Axes | None = None, *, most: int = 25) -> Axes:
             weight="normal",
             fontsize=10,
         )
-        ax.legend(title="label", ncols=2, loc="upper right", frameon=True, framealpha=0.9, edgecolor="none")
+        ax.legend(title="label", ncols=2, loc="upper right", **_COVERING)
         ax.grid(axis="y")
         ax.yaxis.set_major_locator(_whole_ticks())
     return ax

@@ -166,7 +166,7 @@ def _facts(apart: Hamming, votes: _Votes | None, clusters: Constellations) -> tu
 def _flat(found: Constellations) -> Plateau | None:
     """Return the longest range of thresholds without a merge, if it is longer than a step."""
     longest = found.plateaus(1)
-    return longest[0] if longest and longest[0].stop - longest[0].start > 1 else None
+    return longest[0] if longest and longest[0].is_flat else None
 
 
 # -- figures
