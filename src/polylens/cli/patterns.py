@@ -328,4 +328,5 @@ def _cluster_text(found: Constellations) -> str:
         return found.summary()
     one = found.contents(plateaus[0].start)
     agreement = f"purity {one.purity:.1%}, adjusted Rand index {one.adjusted_rand:.3f}"
-    return f"{found.summary()}\n  {one.threshold:g} <= t < {plateaus[0].stop:g}, the longest without a merge, beside the labels: {agreement}"
+    where = f"{one.threshold:g} <= t < {plateaus[0].stop:g}, the longest range without a merge"
+    return f"{found.summary()}\n  {where}, beside the labels: {agreement}"
