@@ -143,4 +143,7 @@ def of_images() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    report("constellations", **against_scipy(), **of_images())
+    figures = against_scipy()
+    ours, theirs = (f"{figures[f'{name}_s']:.2g} s and {figures[f'{name}_mb']:.0f} MB" for name in ("ours", "scipy"))
+    headline = f"{ours}; scipy {theirs}"
+    report("constellations", headline=headline, **figures, **of_images())

@@ -66,8 +66,11 @@ def main() -> None:
     expected, jacobians, decompositions = by_autograd(model, x)
     off = disagreement(found[0], expected)
     assert off <= 1e-6, off
+    total = jacobians + decompositions
     report(
         "spectrum",
+        headline=f"{total / ours:.1f} times: {ours:.1f} s, Jacobians {jacobians:.0f} s and SVDs {decompositions:.0f} s; values"
+        f" differ by up to {off:.0e} of the largest",
         inputs=x.numel(),
         layers=len(expected),
         dtype="float64",
@@ -75,7 +78,7 @@ def main() -> None:
         ours_s=round(ours, 3),
         jacobians_s=round(jacobians, 3),
         svd_s=round(decompositions, 3),
-        ratio=round((jacobians + decompositions) / ours, 3),
+        ratio=round(total / ours, 3),
         disagreement=off,
         methods=[layer.method[0] for layer in found[0].layers],
     )
