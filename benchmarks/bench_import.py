@@ -1,4 +1,4 @@
-"""Claim: `import polylens` adds half a second at most to `import torch` (aim: 0.3 s), and imports none of the heavy packages."""
+"""Claim: `import polylens` adds half a second at most to `import torch` (aim: 0.3 s), and imports no heavy package."""
 
 from __future__ import annotations
 
