@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from polylens import Network, dense, invert, load
 from polylens._inverse.least_distance import least
-from polylens._inverse.links import section
 from polylens.cli import main
 from polylens.errors import InputError, ShapeError
+from polylens.network import section
 
 DATA = os.environ.get("POLYLENS_DATA")
 needs_data = pytest.mark.skipif(DATA is None, reason="POLYLENS_DATA names no directory")

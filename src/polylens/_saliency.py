@@ -1,6 +1,6 @@
 """Rows that say which entries of an input a unit hangs on: gradients, guided ones, and Grad-CAM's maps of a layer.
 
-`fronted` is the network as far as the units, so that nothing behind them or beside them counts. References: J. T.
+`network.section` cuts the network as far as the units, so that nothing behind them or beside them counts. References: J. T.
 Springenberg et al., Striving for simplicity, ICLR workshop 2015 (guided backpropagation); R. R. Selvaraju et al.,
 Grad-CAM, ICCV 2017.
 """
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from .errors import InputError
 from .gates import Gate
 from .local import _kept_bytes, pull
-from .network import Network, ancestors
+from .network import Network
 from .smooth import Smooth
 from .steps import Convolution, LinearAt, Shape
 
@@ -29,24 +29,14 @@ Local = list[LinearAt]
 # -- the part of the network that counts
 
 
-def fronted(net: Network, value: int) -> Network:
-    """Return the program that computes one value, without the nodes that it does not depend on."""
-    return _program(net, ancestors(net, value))
-
-
 def exact_part(net: Network) -> Network:
     """Return the program without its smooth steps and all that depends on them."""
     kept = [0]
     for k, node in enumerate(net.nodes, 1):
         if not isinstance(node.step, Smooth) and all(i in kept for i in node.inputs):
             kept.append(k)
-    return _program(net, set(kept))
-
-
-def _program(net: Network, values: set[int]) -> Network:
-    order = sorted(values | {0})
-    number = {old: new for new, old in enumerate(order)}
-    nodes = [net.nodes[k - 1] for k in order[1:]]
+    number = {old: new for new, old in enumerate(kept)}
+    nodes = [net.nodes[k - 1] for k in kept[1:]]
     return replace(net, nodes=tuple(replace(n, inputs=tuple(number[i] for i in n.inputs)) for n in nodes))
 
 

@@ -17,13 +17,13 @@ from ._inverse import elementwise as _undo
 from ._inverse.affine import EPS, Affine
 from ._inverse.least_distance import least
 from ._inverse.least_norm import Found, fibre_dimension, is_nowhere, least_norm
-from ._inverse.links import Link, links, section
+from ._inverse.links import Link, links
 from ._inverse.walk import PROBES, Obstacle, Rows, Undone, Walk
 from ._rounding import evaluated
 from ._types import Result
 from .errors import InputError
 from .geometry import is_empty
-from .network import Network
+from .network import Network, section
 from .pattern import Patterns
 from .polytope import Polytope
 from .region import region_on

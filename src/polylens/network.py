@@ -238,6 +238,14 @@ def ancestors(net: Network, value: int) -> set[int]:
     return found
 
 
+def section(net: Network, source: int, value: int) -> Network:
+    """Return the part of a network between two values that everything passes through."""
+    kept = sorted(k for k in ancestors(net, value) if k > source)
+    number = {source: 0} | {k: i for i, k in enumerate(kept, 1)}
+    nodes = tuple(replace(net.nodes[k - 1], inputs=tuple(number[i] for i in net.nodes[k - 1].inputs)) for k in kept)
+    return replace(net, nodes=nodes, input_shape=net.shape_of(source))
+
+
 def chunks(net: Network, x: ArrayLike, size: int | None = None, label: str = "") -> Iterator[Tensor]:
     """Yield `x` as checked batches whose activations stay within a fixed amount of memory, with progress."""
     if size is not None and size < 1:

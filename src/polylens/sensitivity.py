@@ -16,13 +16,13 @@ from ._check import ArrayLike, array, as_tensor, finite, floating, is_batch, who
 from ._integrated import mean_rows
 from ._progress import progress
 from ._rounding import magnitudes
-from ._saliency import Local, class_maps, exact_part, feature_maps, fronted, guided, rows_of
+from ._saliency import Local, class_maps, exact_part, feature_maps, guided, rows_of
 from ._types import Result
 from .errors import InputError
 from .germ import towards
 from .linearise import Side, _target, _units
 from .local import MAX_BYTES, at_points
-from .network import Network
+from .network import Network, section
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -274,7 +274,7 @@ def sensitivity(
         raise InputError(f"network: expected a Network of polylens; got {type(net).__name__}; polylens.load makes one of it")
     chosen, net = _methods(methods), net.double()
     points = _points(net, x)
-    front = fronted(net, _target(net, layer, at))
+    front = section(net, 0, _target(net, layer, at))
     start = _baseline(net, baseline, points)
     with torch.no_grad():
         outputs = front.forward(points).flatten(1) if points.numel() else front.forward(points).reshape(len(points), -1)

@@ -9,14 +9,13 @@ from typing import final
 import torch
 from torch import Tensor
 
-from .._saliency import fronted
 from .._zeros.room import Room, room_of
 from ..compose import compose
 from ..domain import Domain
 from ..errors import InputError
 from ..geometry import is_bounded
 from ..linearise import Side, _target
-from ..network import Network, Node
+from ..network import Network, Node, section
 from ..polytope import Polytope
 from ..steps import Fixed, gather, reshape
 from .box_bounds import most
@@ -61,7 +60,7 @@ class Unit:
 def unit_of(net: Network, unit: int, layer: str | int | None, at: Side, domain: Domain | Polytope | None) -> Unit:
     """Return what is asked of a unit over a domain, or raise InputError where there is no such unit."""
     net = net.double()
-    front = fronted(net, _target(net, layer, at))
+    front = section(net, 0, _target(net, layer, at))
     size = math.prod(front.output_shape)
     if isinstance(unit, bool) or not isinstance(unit, int) or not 0 <= unit < size:
         raise InputError(f"unit: expected a position from 0 to {size - 1} in the layer; got {unit!r}")

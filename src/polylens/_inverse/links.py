@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, final
 
 import torch
 
 from ..gates import Gate
 from ..layer_map import LayerMap
-from ..network import Network, Node, ancestors
+from ..network import Network, Node, ancestors, section
 from ..smooth import Smooth
 from ..steps import Affine, Fixed, Scale
 
@@ -87,14 +87,6 @@ def links(net: Network) -> tuple[Link, ...]:
         run = []
         found += [] if link is None else [link]
     return tuple(found)
-
-
-def section(net: Network, source: int, value: int) -> Network:
-    """Return the part of a network between two values that everything passes through."""
-    kept = sorted(k for k in ancestors(net, value) if k > source)
-    number = {source: 0} | {k: i for i, k in enumerate(kept, 1)}
-    nodes = tuple(replace(net.nodes[k - 1], inputs=tuple(number[i] for i in net.nodes[k - 1].inputs)) for k in kept)
-    return replace(net, nodes=nodes, input_shape=net.shape_of(source))
 
 
 def rearranges(net: Network, node: Node) -> bool:

@@ -16,12 +16,13 @@ from torch import Tensor
 from .._types import Tolerance
 from ..errors import UnsupportedError
 from ..gates import Diagonal, MaxGate
+from ..network import section
 from ..smooth import Smooth
 from ..steps import Scale, flat
 from . import elementwise as _undo
 from .affine import EPS, ROUNDING, Affine
 from .factors import Factors
-from .links import Link, section
+from .links import Link
 from .residual import residual
 
 PROBES = 16

@@ -120,3 +120,9 @@ def one_or_many(path: str, net: Network) -> Tensor:
             f" {', '.join(map(str, net.input_shape))}); got {tuple(x.shape)}"
         )
     return x.reshape(net.input_shape)
+
+
+def layer_of(name: str, net: Network) -> str | int:
+    """Return a layer's name, or its position among the gates where a number is no name."""
+    known = any(node.name == name for node in net.nodes)
+    return name if known or not name.isdigit() else int(name)

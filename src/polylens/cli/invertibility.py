@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..invertibility import Invertibility, invertibility
 from ..network import Network
 from .arguments import add_command, add_model, add_output, positive
-from .inputs import network
+from .inputs import layer_of, network
 from .output import answer, refuse_pictures_nowhere, say, write_figure
 
 
@@ -42,7 +42,7 @@ def _run(options: argparse.Namespace) -> int:
     refuse_pictures_nowhere(options.plot)
     net = network(options)
     x = _inputs(options, net)
-    layers = None if options.layer is None else [_layer(name, net) for name in options.layer]
+    layers = None if options.layer is None else [layer_of(name, net) for name in options.layer]
     say(options, f"preimages of the layers' outputs at {len(x):,} inputs")
     found = invertibility(net, x, layers)
     if options.plot:
@@ -59,12 +59,6 @@ def _inputs(options: argparse.Namespace, net: Network) -> Tensor:
     if options.model:
         raise InputError("invertibility: expected inputs, --data FILE; got none")
     return digits_data("test").first(options.limit).inputs
-
-
-def _layer(name: str, net: Network) -> str | int:
-    """Return a layer's name, or its position among the gates where a number is no name."""
-    known = any(node.name == name for node in net.nodes)
-    return name if known or not name.isdigit() else int(name)
 
 
 def _draw(found: Invertibility, name: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from ..network import Network
 from ..nullspace import Forgotten, NullSpace, forgotten_by_layer, null_space
 from .arguments import add_command, add_model, add_output, at_least_zero
-from .inputs import network, one_or_many
+from .inputs import layer_of, network, one_or_many
 from .output import answer, refuse_pictures_nowhere, say, write_figure, write_picture
 
 
@@ -47,18 +47,14 @@ def _run(options: argparse.Namespace) -> int:
     net = network(options)
     x = one_or_many(options.at, net)
     say(options, "singular values of the local maps")
-    found = null_space(net, x, layer=_layer(options.layer, net), tolerance=options.tolerance)
+    found = null_space(
+        net, x, layer=None if options.layer is None else layer_of(options.layer, net), tolerance=options.tolerance
+    )
     layers = forgotten_by_layer(net, x, tolerance=options.tolerance)
     if options.plot:
         _draw(found, options.plot)
     drawn = {"plot": options.plot} if options.plot else {}
     return answer(options, lambda: found.to_dict() | {"by_layer": layers.to_dict()} | drawn, lambda: _text(net, found, layers))
-
-
-def _layer(name: str | None, net: Network) -> str | int | None:
-    """Return a layer's name, or its position among the gates where a number is no name."""
-    known = any(node.name == name for node in net.nodes)
-    return name if name is None or known or not name.isdigit() else int(name)
 
 
 def _draw(found: NullSpace, name: str) -> None:

@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..network import Network
 from ..spectrum import Spectrum, spectrum
 from .arguments import add_command, add_model, add_output, at_least_zero, positive
-from .inputs import network, one_or_many
+from .inputs import layer_of, network, one_or_many
 from .output import answer, refuse_pictures_nowhere, say, write_figure, write_picture
 
 
@@ -55,7 +55,7 @@ def _run(options: argparse.Namespace) -> int:
     refuse_pictures_nowhere(options.plot)
     net = network(options)
     x = _inputs(options, net)
-    layers = None if options.layer is None else [_layer(name, net) for name in options.layer]
+    layers = None if options.layer is None else [layer_of(name, net) for name in options.layer]
     say(options, "singular values of the local maps")
     found = spectrum(net, x, layers, tolerance=options.tolerance)
     if options.plot:
@@ -74,12 +74,6 @@ def _inputs(options: argparse.Namespace, net: Network) -> Tensor:
     if options.model:
         raise InputError("spectrum: expected inputs, --data FILE or --at FILE; got neither")
     return digits_data("test").first(options.count).inputs
-
-
-def _layer(name: str, net: Network) -> str | int:
-    """Return a layer's name, or its position among the gates where a number is no name."""
-    known = any(node.name == name for node in net.nodes)
-    return name if known or not name.isdigit() else int(name)
 
 
 def _draw(options: argparse.Namespace, found: Spectrum) -> None:
