@@ -75,6 +75,34 @@ def test_comments_blank_lines_quoted_names_and_windows_line_ends_are_read_over()
     assert boxes(parse_vnnlib(text)) == [([-math.inf], [1.0])]
 
 
+LINES = (
+    "; (assert (<= X_0 -5))",
+    "(declare-const X_0 Real) ; an input",
+    "(declare-const Y_0 Real);an output",
+    "(assert (>= X_0 0)) ; lower",
+    "(assert (and ; both",
+    " (<= X_0 1) ; upper (",
+    " (< Y_0 2))) ;",
+    ";",
+    "(assert (>= Y_0 -1)) ; the last line",
+)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\n\r", "\r\r", " \r\t"])
+def test_a_comment_ends_with_its_line_however_lines_end(end: str) -> None:
+    """SMT-LIB 2.6, section 3.1: at the first line feed or carriage return."""
+    (case,) = parse_vnnlib(end.join(LINES)).cases
+    assert (case.low.tolist(), case.high.tolist()) == ([0.0], [1.0])
+    assert (case.outputs.matrix.tolist(), case.outputs.bound.tolist()) == ([[1.0], [-1.0]], [2.0, 1.0])
+    assert case.strict.outputs.tolist() == [True, False]
+
+
+@pytest.mark.parametrize(("end", "each"), [("\n", 1), ("\r\n", 1), ("\r", 1), ("\r\r", 2), ("\n\r", 2)])
+def test_lines_are_counted_however_they_end(end: str, each: int) -> None:
+    with pytest.raises(FileError, match=f"line {1 + len(LINES) * each}: .*'Z'"):
+        parse_vnnlib(end.join([*LINES, "(assert (<= Z 0))"]))
+
+
 def test_missing_bounds_are_infinite() -> None:
     found = read("(<= X_1 1)", "(<= Y_0 0)")
     assert boxes(found) == [([-math.inf, -math.inf], [math.inf, 1.0])]

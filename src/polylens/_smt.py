@@ -8,7 +8,9 @@ from typing import NoReturn
 
 from .errors import FileError
 
-_TOKEN = re.compile(r'(?P<gap>\s+|;[^\n]*)|(?P<bracket>[()])|(?P<string>"[^"]*")|\|(?P<quoted>[^|]*)\||(?P<word>[^\s();"|]+)')
+# a comment ends at the first line feed or carriage return (SMT-LIB 2.6, section 3.1)
+_TOKEN = re.compile(r'(?P<gap>\s+|;[^\n\r]*)|(?P<bracket>[()])|(?P<string>"[^"]*")|\|(?P<quoted>[^|]*)\||(?P<word>[^\s();"|]+)')
+_LINE_END = re.compile(r"\r\n|\r|\n")
 _DEEPEST = 100  # brackets in one another: what people and programs write stays below ten
 
 
@@ -65,7 +67,7 @@ def forms(text: str, name: str) -> tuple[Form, ...]:
             if not opened:
                 complain(name, line, f"expected a command in brackets, as (assert ...); got {token[0][:60]!r}")
             levels[-1].append(Word(token["quoted"] if token.lastgroup == "quoted" else token[0], line))
-        line += token[0].count("\n")
+        line += len(_LINE_END.findall(token[0]))
         place = token.end()
     if opened:
         complain(name, opened[-1], "expected the bracket that opens here to be closed; the file ends before")
