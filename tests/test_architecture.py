@@ -155,7 +155,7 @@ FOLDERS: dict[str, tuple[set[str], ...]] = {
         {"entry"},
     ),
     "convert": (
-        {"_program", "factory"},
+        {"_onnx_file", "_program", "factory"},
         {"_shapes"},
         {"_builder"},
         {"_aten_call", "_onnx_call", "arrays"},

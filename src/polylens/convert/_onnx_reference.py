@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ..errors import UnsupportedError
-from .onnx import Door, read_model
+from ._onnx_file import read_model
+from .onnx import Door
 
 _BAD_VALUES = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, ArithmeticError)
 

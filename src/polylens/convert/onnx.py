@@ -21,6 +21,7 @@ from ..network import Network
 from . import _onnx_operators, _onnx_shapes, _onnx_windows  # noqa: F401  (they fill the table)
 from ._builder import Builder
 from ._onnx_call import OPERATORS, Array, Call
+from ._onnx_file import read_model
 from ._program import Live, Operand
 
 if TYPE_CHECKING:
@@ -53,53 +54,11 @@ _BAD_VALUES = (RuntimeError, ValueError, TypeError, IndexError, KeyError, Attrib
 
 
 def read_onnx(path: Path) -> Network:
-    """Return the network of an .onnx file; weights in files beside it are read if they lie in the same folder.
+    """Return the network of an .onnx file; weights in other files of its folder are read.
 
     Raises: FileError for a missing, truncated or foreign file; what `from_onnx` raises.
     """
     return from_onnx(read_model(path), path.name)
-
-
-def read_model(path: Path) -> ModelProto:
-    """Return the model of an .onnx file with all its weights.
-
-    Raises FileError for a missing, truncated or foreign file, and for weights outside of its folder.
-    """
-    import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-    except DecodeError:
-        raise FileError(f"{path}: expected an ONNX model; the file is truncated or of another kind") from None
-    except OSError as error:
-        raise FileError(f"{path}: cannot be read; {error.strerror or error}") from None
-    if not model.graph.node or not model.opset_import:
-        raise FileError(f"{path}: expected an ONNX model; the file holds no graph")
-    _load_beside(model, path)
-    return model
-
-
-def _load_beside(model: ModelProto, path: Path) -> None:
-    """Fill in tensors that are stored in other files, none of which may lie outside the model's folder."""
-    from onnx import TensorProto, external_data_helper
-
-    folder = path.resolve().parent
-    for tensor in external_data_helper._get_all_tensors(model):
-        if tensor.data_location != TensorProto.EXTERNAL:
-            continue
-        where = {entry.key: entry.value for entry in tensor.external_data}
-        place = (folder / where.get("location", "")).resolve()
-        if not place.is_relative_to(folder):
-            raise FileError(f"{path}: the weights of {tensor.name!r} lie outside its folder, in {where.get('location')!r}")
-        if not place.is_file():
-            raise FileError(f"{path}: the weights of {tensor.name!r} are missing; expected {place.name!r} beside it")
-        start = int(where.get("offset", 0))
-        with place.open("rb") as file:
-            file.seek(start)
-            tensor.raw_data = file.read(int(where["length"])) if "length" in where else file.read()
-        tensor.data_location = TensorProto.DEFAULT
-        del tensor.external_data[:]
 
 
 def from_onnx(model: ModelProto, source: str) -> Network:
