@@ -264,6 +264,7 @@ CASES: dict[str, Case] = {
         "z = Flatten <axis = 2> (x) w = Relu(z) y = Reshape(w, t)", IMAGE, weights={"t": whole(-1, 126)}
     ),
     "flatten one input": Case("y = Flatten <axis = 0> (x)", "1,3,4"),
+    "flatten one input and back": Case("z = Flatten <axis = 0> (x) y = Reshape(z, t)", "N,3,4", weights={"t": whole(-1, 3, 4)}),
     "flatten a vector": Case("z = Flatten(x) y = Relu(z)", "4"),
     "reshape": Case("y = Reshape(x, t)", "N,12", weights={"t": whole(-1, 3, 4)}),
     "reshape with copies": Case("y = Reshape(x, t)", "N,3,4", weights={"t": whole(0, 2, -1)}),
@@ -555,6 +556,22 @@ def test_a_fixed_first_axis_is_the_batch_where_the_model_keeps_it_apart() -> Non
     assert disagreement(from_onnx(mixed.model(), "mixed")(torch.from_numpy(x)), expected(mixed.model(), x)) <= FLOAT32_AGREEMENT
 
 
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case("z = Flatten <axis = 0> (x) y = MatMul(z, w)", weights={"w": W}),
+        Case("r = Relu(x) z = Flatten <axis = -4> (r) y = MatMul(z, w)", IMAGE, weights={"w": normal(126, 3)}),
+        Case("z = Flatten <axis = 0> (x) r = Relu(z) y = Reshape(r, t)", "N,3,4", weights={"t": whole(3, 4)}),
+    ],
+    ids=["vector", "image", "matrix"],
+)
+def test_a_batch_that_is_flattened_with_its_input_has_one_input(case: Case) -> None:
+    """The runtime takes such a model for one input at a time; the network for any number of them."""
+    model, x = case.model(), inputs_for(case.shape, 5)
+    y = from_onnx(model, "hand-built")(torch.from_numpy(x))
+    assert all(disagreement(y[i], expected(model, x[i : i + 1])) <= FLOAT32_AGREEMENT for i in range(5))
+
+
 def test_an_input_without_batch_axis_keeps_its_shape() -> None:
     net = from_onnx(Case("z = MatMul(x, w) y = Add(z, b)", "1", weights={"w": normal(1, 3), "b": normal(3)}).model(), "vector")
     assert (net.input_shape, net.output_shape) == ((1,), (3,))
@@ -804,7 +821,7 @@ def test_weights_with_nan_are_refused() -> None:
 
 
 def test_a_graph_that_does_not_hold_together_is_an_error_of_the_file() -> None:
-    with pytest.raises(FileError, match="'nothing', which nothing in front of it computes"):
+    with pytest.raises(FileError, match="'nothing', which is neither a weight nor the output of a node"):
         from_onnx(declared("float[N,4] x", nodes="y = Add(x, nothing)"), "model.onnx")
     with pytest.raises(FileError, match=r"MatMul 'y' \(node 0 of 1\): does not fit its inputs"):
         from_onnx(Case("y = MatMul(x, w)", weights={"w": normal(3, 5)}).model(), "model.onnx")

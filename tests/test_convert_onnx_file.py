@@ -12,6 +12,7 @@ import torch
 from onnx import helper, numpy_helper
 
 from polylens import load, original
+from polylens.convert._onnx_file import read_model
 from polylens.convert.onnx import read_onnx
 from polylens.errors import FileError, UnsupportedError
 
@@ -79,6 +80,62 @@ def test_a_truncated_model_is_an_error_of_one_line_wherever_it_is_cut(tmp_path: 
 def test_a_missing_file_is_an_error_of_the_file(tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"nowhere\.onnx: cannot be read; No such file"):
         read_onnx(tmp_path / "nowhere.onnx")
+
+
+# -- nodes out of order
+
+
+def written(path: Path, nodes: str, functions: str = "") -> Path:
+    """Write a model of the given nodes, in their order, with w for its weights."""
+    text = f'<ir_version: 8, opset_import: ["" : 17, "own" : 1]> g (float[N,4] x) => (float[N,5] y) {{ {nodes} }} {functions}'
+    found = onnx.parser.parse_model(text)
+    found.graph.initializer.append(numpy_helper.from_array(W, "w"))
+    path.write_bytes(found.SerializeToString())
+    return path
+
+
+HALF = "half = Constant <value_float = 0.5> ()"
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        "h = MatMul(x, w) r = Relu(h) y = Mul(r, half) " + HALF,
+        "y = Mul(r, half) r = Relu(h) h = MatMul(x, w) " + HALF,
+        "r = Relu(h) unused = Neg(s) " + HALF + " y = Mul(r, half) h = MatMul(x, w) s = Abs(h)",
+        "y = Mul(half, r) h = MatMul(x, both) r = Relu(h) both = Mul(w, one) one = Add(half, half) " + HALF,
+        "h = MatMul(x, w) y = own.scaled(h)",
+    ],
+)
+def test_nodes_out_of_order_are_sorted(tmp_path: Path, nodes: str) -> None:
+    scaled = '<domain: "own", opset_import: ["" : 17]> scaled (h) => (y) { y = Mul(r, half) r = Relu(h) ' + HALF + " }"
+    path = written(tmp_path / "model.onnx", nodes, scaled)
+    net, wanted = load(path), np.maximum(X @ W, 0) / 2
+    assert np.allclose(net(torch.from_numpy(X)).numpy(), wanted, atol=1e-6)
+    assert np.allclose(original(path, net)(X).numpy(), wanted, atol=1e-6)
+
+
+def test_nodes_in_order_stay_where_they_are(tmp_path: Path) -> None:
+    nodes = HALF + " h = MatMul(x, w) s = Abs(h) r = Relu(h) t = Mul(s, half) y = Add(r, t)"
+    assert [node.op_type for node in read_model(written(tmp_path / "model.onnx", nodes)).graph.node] == [
+        "Constant", "MatMul", "Abs", "Relu", "Mul", "Add"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("nodes", "words"),
+    [
+        ("a = Add(x, b) b = Relu(a) c = MatMul(b, w) y = Neg(c)", r"the nodes '[ab]', '[ab]' read one another's outputs"),
+        ("a = Add(x, a) y = MatMul(a, w)", "the nodes 'a' read one another's outputs in a circle"),
+        ("a = MatMul(x, w) a = Relu(a) y = Neg(a)", "'a' stands for two values"),
+        ("w = Relu(x) y = MatMul(x, w)", "'w' stands for two values"),
+        ("a = Relu(x) x = Neg(a) y = MatMul(x, w)", "'x' stands for two values"),
+        ("h = MatMul(x, w) y = Add(h, const)", "reads 'const', which is neither a weight nor the output of a node"),
+    ],
+)
+def test_what_no_order_computes_is_an_error_of_the_file(tmp_path: Path, nodes: str, words: str) -> None:
+    with pytest.raises(FileError, match=words):
+        load(written(tmp_path / "model.onnx", nodes))
 
 
 # -- weights in other files

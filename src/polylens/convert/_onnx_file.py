@@ -1,15 +1,17 @@
-"""ONNX files: the model with all its weights, those in other files included, none of which may lie elsewhere."""
+"""ONNX files: the model with all its weights, those in other files included, and its nodes in the order of what they read."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Iterator, Mapping, MutableSequence
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import FileError
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, TensorProto
+    from onnx import ModelProto, NodeProto, TensorProto
 
 
 def read_model(path: Path) -> ModelProto:
@@ -18,7 +20,10 @@ def read_model(path: Path) -> ModelProto:
     Weights in other files are named from the folder of `path`, or, where a link leads to the model, from the folder that
     holds the model itself: caches of model hubs keep the names as links in one folder and the files in another.
 
-    Raises FileError for a missing, truncated or foreign file, and for weights that lie in neither folder, also behind links.
+    Where a node reads the output of a later one, the nodes are sorted.
+
+    Raises FileError for a missing, truncated or foreign file, for weights that lie in neither folder, also behind links, for
+    nodes that read one another in a circle, and for a name that stands for two values.
     """
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
@@ -34,6 +39,10 @@ def read_model(path: Path) -> ModelProto:
     for tensor in onnx.external_data_helper._get_all_tensors(model):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             _fill(tensor, path)
+    graph = model.graph
+    _sort(graph.node, {entry.name for entry in (*graph.input, *graph.initializer)}, path)
+    for function in model.functions:
+        _sort(function.node, set(function.input), path)
     return model
 
 
@@ -75,3 +84,37 @@ def _size(path: Path, name: str, where: Mapping[str, str], key: str) -> int | No
     if not text.isdecimal():
         raise FileError(f"{path}: the {key} of the weights of {name!r} is {text!r}; expected a number of bytes")
     return int(text)
+
+
+# -- the order of the nodes
+
+
+def _sort(nodes: MutableSequence[NodeProto], given: set[str], path: Path) -> None:
+    """Put nodes behind those whose outputs they read, in place."""
+    makers: dict[str, int] = {}
+    for place, node in enumerate(nodes):
+        for name in filter(None, node.output):
+            if name in makers or name in given:
+                raise FileError(f"{path}: {name!r} stands for two values; name the output of each node differently")
+            makers[name] = place
+    reads = [sorted({makers[name] for name in _names_read(node) if name in makers}) for node in nodes]
+    if all(not before or before[-1] < place for place, before in enumerate(reads)):
+        return
+    try:
+        order = list(TopologicalSorter(dict(enumerate(reads))).static_order())
+    except CycleError as error:
+        circle = ", ".join(repr(nodes[place].name or nodes[place].output[0]) for place in error.args[1][1:])
+        raise FileError(f"{path}: the nodes {circle} read one another's outputs in a circle; no order computes them") from None
+    ordered = [copy.deepcopy(nodes[place]) for place in order]
+    del nodes[:]
+    nodes.extend(ordered)
+
+
+def _names_read(node: NodeProto) -> Iterator[str]:
+    """Yield the names that a node reads, also inside its branches and loops."""
+    yield from node.input
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            own = {name for inner in graph.node for name in inner.output}
+            yield from (name for inner in graph.node for name in _names_read(inner) if name not in own)
+            yield from (entry.name for entry in graph.output if entry.name not in own)

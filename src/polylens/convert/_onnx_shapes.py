@@ -34,11 +34,8 @@ def _cast(n: Call) -> Live:
 
 @operator("Flatten")
 def _flatten(n: Call) -> Live:
-    x, axis = n.x, n.axis(n.x, 1)
-    if axis == 0 and x.batched and not n.single:
-        n.builder.refuse("mixes the inputs of a batch", "flatten from axis 1 on")
-    shape = n.builder.source_shape(x)
-    return n.builder.reshape(x, (math.prod(shape[:axis]), math.prod(shape[axis:])))
+    axis, shape = n.axis(n.x, 1), n.builder.source_shape(n.x)
+    return n.builder.reshape(n.x, (math.prod(shape[:axis]), math.prod(shape[axis:])))
 
 
 @operator("Reshape")

@@ -252,7 +252,9 @@ def _read(name: str, values: Mapping[str, Value], builder: Builder) -> Value | N
     if not name:
         return None
     if name not in values:
-        raise FileError(f"{builder.where}: reads {name!r}, which nothing in front of it computes; check it with onnx.checker")
+        raise FileError(
+            f"{builder.where}: reads {name!r}, which is neither a weight nor the output of a node; check it with onnx.checker"
+        )
     return values[name]
 
 
