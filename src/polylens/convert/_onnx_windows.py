@@ -135,8 +135,8 @@ def _max_pool(n: Call) -> Live:
 
 
 def _plain(w: Windows, length: int) -> bool:
-    """Say whether PyTorch's symmetric padding places the windows where they stand."""
-    return 2 * w.before <= w.extent and (length + 2 * w.before - w.extent) // w.stride + 1 == w.count
+    """Say whether PyTorch's padding, symmetric and half a kernel at most, places the windows where they stand."""
+    return 2 * w.before <= w.size and (length + 2 * w.before - w.extent) // w.stride + 1 == w.count
 
 
 def _repeated(n: Call, x: Live, axis: int, w: Windows) -> Live:
