@@ -22,6 +22,7 @@ from . import _onnx_operators, _onnx_shapes, _onnx_windows  # noqa: F401  (they 
 from ._builder import Builder
 from ._onnx_call import OPERATORS, Array, Call
 from ._onnx_file import read_model
+from ._onnx_quantized import dequantized, quantized
 from ._program import Live, Operand
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ _JUMPING = dict.fromkeys(
 )  # fmt: skip
 _PRODUCTS = dict.fromkeys(["Einsum", "Det"], "write the product with MatMul, Mul and ReduceSum")
 _ADVICE = _RECURRENT | _BRANCHING | _RANDOM | _JUMPING | _PRODUCTS
+_QUANTIZED = {"DequantizeLinear": dequantized, "QuantizeLinear": quantized}
 _BAD_VALUES = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, ArithmeticError)
 
 
@@ -278,6 +280,8 @@ def _folded(node: NodeProto, opset: int, arrays: Sequence[Array | None], builder
     from onnx.reference import ReferenceEvaluator
 
     try:
+        if node.op_type in _QUANTIZED and (own := _QUANTIZED[node.op_type](arrays, _attributes(node), opset)) is not None:
+            return [own]
         with np.errstate(all="ignore"):
             names = [f"x{i}" if a is not None else "" for i, a in enumerate(arrays)]
             alone = type(node)()
