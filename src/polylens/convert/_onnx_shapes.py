@@ -25,9 +25,9 @@ def _identity(n: Call) -> Live:
 _REAL = {1, 10, 11, 16}  # TensorProto.FLOAT, FLOAT16, DOUBLE, BFLOAT16
 
 
-@operator("Cast", "CastLike")
+@operator("Cast")
 def _cast(n: Call) -> Live:
-    if n.op == "Cast" and n.attribute("to", 1) not in _REAL:
+    if n.attribute("to", 1) not in _REAL:
         n.builder.refuse("turns the network's values into integers or booleans", "cut the model in front of it")
     return n.x
 

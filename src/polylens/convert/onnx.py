@@ -52,6 +52,7 @@ _JUMPING = dict.fromkeys(
 _PRODUCTS = dict.fromkeys(["Einsum", "Det"], "write the product with MatMul, Mul and ReduceSum")
 _ADVICE = _RECURRENT | _BRANCHING | _RANDOM | _JUMPING | _PRODUCTS
 _QUANTIZED = {"DequantizeLinear": dequantized, "QuantizeLinear": quantized}
+_REAL = {"float16", "bfloat16", "float32", "float64"}
 _BAD_VALUES = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, ArithmeticError)
 
 
@@ -103,7 +104,7 @@ class Door:
     input: str
     shape: tuple[int, ...]
     symbolic: bool
-    dtype: torch.dtype
+    element_type: np.dtype[Any]
     output: str
 
     @classmethod
@@ -116,8 +117,8 @@ class Door:
         entry = _only_input([i for i in graph.input if i.name not in constants], source)
         shape, symbolic = _declared_shape(entry, source)
         opset = next((o.version for o in model.opset_import if o.domain in _STANDARD), 1)
-        dtype = _declared_dtype(entry, source)
-        return cls(graph, source, opset, constants, entry.name, shape, symbolic, dtype, _only_output(graph, source))
+        kind = _declared_type(entry, source)
+        return cls(graph, source, opset, constants, entry.name, shape, symbolic, kind, _only_output(graph, source))
 
     @property
     def batch(self) -> int:
@@ -129,16 +130,22 @@ class Door:
         builder = Builder(self.shape[1:], self.batch) if batched else Builder(self.shape)
         values: dict[str, Value] = dict(self.constants)
         values[self.input] = Live(0, builder.input_shape, batched)
+        types = {self.input: self.element_type}
         for place, node in _needed(self.graph, self.output):
             name = cleaned(node.name or node.output[0]) or node.op_type.lower()
             builder.begin(name, f"{self.source}: {node.op_type} {name!r} (node {place} of {len(self.graph.node)})")
-            values.update(zip(node.output, self._converted(node, builder, values, batched), strict=False))
+            like = node.op_type == "CastLike" and node.domain in _STANDARD
+            found = _cast_like(node, values, types, builder) if like else self._converted(node, builder, values, batched)
+            values.update(zip(node.output, found, strict=False))
+            types.update(dict.fromkeys(node.output, _element_type(node, values, types)))
         output = values.get(self.output)
         if not isinstance(output, Live):
             raise UnsupportedError(f"{self.source}: output {self.output!r} does not depend on the input; nothing to look at")
         if batched and not output.batched and output.shape[:1] == (1,):
             output = builder.reshape(output, output.shape)
-        return builder.finish(output, self.dtype, self.source)
+        # half precision is widened: its weights are exact in float32, and few processors compute in it
+        dtype = torch.float64 if self.element_type == np.float64 else torch.float32
+        return builder.finish(output, dtype, self.source)
 
     def _converted(self, node: NodeProto, builder: Builder, values: Mapping[str, Value], batched: bool) -> Sequence[Value]:
         """Return the outputs of a node: folded where all inputs are constant, else appended to the program."""
@@ -208,15 +215,14 @@ def _declared_shape(entry: ValueInfoProto, source: str) -> tuple[tuple[int, ...]
     return tuple(s for s in fixed if s is not None), symbolic
 
 
-def _declared_dtype(entry: ValueInfoProto, source: str) -> torch.dtype:
-    from onnx import TensorProto
+def _declared_type(entry: ValueInfoProto, source: str) -> np.dtype[Any]:
+    from onnx import TensorProto, helper
 
     kind = entry.type.tensor_type.elem_type
     if kind not in (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16):
         name = TensorProto.DataType.Name(kind).lower()
         raise UnsupportedError(f"{source}: input {entry.name!r} holds {name}; expected floating-point numbers")
-    # half precision is widened: its weights are exact in float32, and few processors compute in it
-    return torch.float64 if kind == TensorProto.DOUBLE else torch.float32
+    return np.dtype(helper.tensor_dtype_to_np_dtype(kind))
 
 
 def _only_output(graph: GraphProto, source: str) -> str:
@@ -230,6 +236,37 @@ def _only_output(graph: GraphProto, source: str) -> str:
             f"{source}: expected one output of floating-point numbers; got {names}; keep one (onnx.utils.extract_model)"
         )
     return names[0]
+
+
+# -- element types, which a live value can lend to a constant
+
+
+def _element_type(node: NodeProto, values: Mapping[str, Value], types: Mapping[str, np.dtype[Any]]) -> np.dtype[Any]:
+    """Return the element type of a node's live outputs: that of its live operand, unless it casts."""
+    from onnx import helper
+
+    if node.op_type == "Cast":
+        return np.dtype(helper.tensor_dtype_to_np_dtype(_attributes(node).get("to", 1)))
+    if node.op_type == "CastLike":
+        like = values[node.input[1]]
+        return types[node.input[1]] if isinstance(like, Live) else like.dtype
+    return next((types[name] for name in node.input if isinstance(values.get(name), Live)), np.dtype(np.float32))
+
+
+def _cast_like(
+    node: NodeProto, values: Mapping[str, Value], types: Mapping[str, np.dtype[Any]], builder: Builder
+) -> list[Value]:
+    """Return the first input in the type of the second, whose values do not matter."""
+    x, like = (_read(name, values, builder) for name in [*node.input, "", ""][:2])
+    if x is None or like is None:
+        builder.refuse("lacks an input", "check the file with onnx.checker")
+    kind = types[node.input[1]] if isinstance(like, Live) else like.dtype
+    if isinstance(x, Live):
+        if kind.name not in _REAL:
+            builder.refuse(f"turns the network's values into {kind.name}", "cut the model in front of it")
+        return [x]
+    with np.errstate(over="ignore"):
+        return [x.astype(kind)]
 
 
 # -- the graph
