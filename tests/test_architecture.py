@@ -158,7 +158,7 @@ FOLDERS: dict[str, tuple[set[str], ...]] = {
         {"_onnx_file", "_program", "factory"},
         {"_shapes"},
         {"_builder"},
-        {"_aten_call", "_onnx_call", "arrays"},
+        {"_aten_call", "_einsum", "_onnx_call", "arrays"},
         {
             "_aten_operators",
             "_aten_shapes",
@@ -166,6 +166,7 @@ FOLDERS: dict[str, tuple[set[str], ...]] = {
             "_onnx_operators",
             "_onnx_quantized",
             "_onnx_shapes",
+            "_onnx_sums",
             "_onnx_windows",
         },
         {"module", "onnx"},

@@ -13,6 +13,7 @@ from .. import gates
 from ..smooth import Smooth
 from ._aten_call import Arguments, listed, operand, operation
 from ._builder import Builder
+from ._einsum import einsum
 from ._program import Live, Operand
 
 
@@ -76,7 +77,7 @@ def _factors(left: Any, right: Any) -> tuple[Operand, Operand]:
 
 @operation("einsum")
 def _einsum(b: Builder, a: Arguments) -> Live:
-    return b.einsum(a.equation, [operand(t) for t in a.tensors])
+    return einsum(b, a.equation, [operand(t) for t in a.tensors])
 
 
 @operation("batch_norm", "_native_batch_norm_legit_no_training", "native_batch_norm", "_native_batch_norm_legit_functional")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial, reduce
+from functools import reduce
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from .. import steps
 from ..errors import ConversionError
 from ..gates import Gate, MaxPool, ReduceMax, clip
 from ..smooth import Smooth
-from ..steps import Convolution, Einsum, Fixed, Linear, MatMul, Scale
+from ..steps import Convolution, Fixed, Linear, MatMul, Scale
 from ._program import Live, Operand, as_live
 from ._shapes import Shapes
 
@@ -67,24 +67,6 @@ class Builder(Shapes):
                 self.refuse("multiplies a vector from the left", "write it as a linear layer")
             return self.emit(MatMul(self.aligned(a, b) if a.ndim == b.rank else a, left=True), [b])
         raise ConversionError(f"{self.where}: both factors are constant")
-
-    def einsum(self, equation: str, operands: Sequence[Operand]) -> Live:
-        """Einstein summation: affine for one live operand and at most one constant, smooth for live operands only."""
-        terms, _, result = equation.replace(" ", "").partition("->")
-        live = [x for x in operands if isinstance(x, Live)]
-        letters = {t[:1] for t, x in zip(terms.split(","), operands, strict=True) if isinstance(x, Live)}
-        fixed = [t for t, x in zip(terms.split(","), operands, strict=True) if not isinstance(x, Live)]
-        batch = next(iter(letters))
-        if "." in equation or not result or len(letters) != 1 or result[0] != batch or any(batch in t for t in fixed):
-            self.refuse(f"sums {equation!r}", "write it with the batch as first subscript of every operand and of the result")
-        if not all(x.batched for x in live):
-            self.refuse(f"sums {equation!r} of tensors without batch axis", "keep the batch as the first axis")
-        if not fixed:
-            return self.emit(Smooth("einsum", partial(torch.einsum, equation)), live)
-        if len(operands) != 2:
-            self.refuse(f"sums {len(operands)} operands", "multiply the constants first")
-        constant = operands[0] if isinstance(operands[0], Tensor) else operands[1]
-        return self.emit(Einsum(equation.replace(" ", ""), constant, isinstance(operands[0], Tensor)), live)  # type: ignore[arg-type]
 
     def scale(self, x: Live, factor: Tensor | None, shift: Tensor | None) -> Live:
         """factor * x + shift elementwise; constants may broadcast x to a larger shape."""

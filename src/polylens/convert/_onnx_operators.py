@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..gates import absolute, hardsigmoid, leaky_relu, relu, shrink, threshold
+from ..smooth import Smooth
 from ._onnx_call import Call, operator
 from ._program import Live, Operand, as_live
 
@@ -316,6 +317,26 @@ def _reduce(n: Call) -> Live:
         x = n.builder.elementwise("square", torch.square, x)
     y = n.builder.reduce(x, axes, bool(n.attribute("keepdims", 1)), n.op == "ReduceMean") if axes else x
     return n.builder.elementwise("sqrt", torch.sqrt, y) if n.op == "ReduceL2" else y
+
+
+@operator("ReduceLogSumExp", "ReduceLogSum", "ReduceProd")
+def _reduce_smooth(n: Call) -> Live:
+    axes = _reduced_axes(n, n.x, 18)
+    x, keepdim = n.along(n.x, *axes), bool(n.attribute("keepdims", 1))
+    if not axes:
+        return x
+    if n.op == "ReduceLogSum":
+        return n.builder.elementwise("log", torch.log, n.builder.reduce(x, axes, keepdim, False))
+    options = {"dim": tuple(n.builder.axis(x, a) for a in axes), "keepdim": keepdim}
+    kind, function = ("logsumexp", torch.logsumexp) if n.op == "ReduceLogSumExp" else ("product", product)
+    return n.builder.emit(Smooth(kind, function, options), [x])
+
+
+def product(x: Tensor, dim: tuple[int, ...], keepdim: bool) -> Tensor:
+    """Return the product over several axes."""
+    for d in sorted(dim, reverse=True):
+        x = x.prod(d, keepdim)
+    return x
 
 
 @operator("ReduceMax", "ReduceMin")

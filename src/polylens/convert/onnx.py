@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..errors import FileError, PolylensError, UnsupportedError
 from ..network import Network
-from . import _onnx_operators, _onnx_shapes, _onnx_windows  # noqa: F401  (they fill the table)
+from . import _onnx_operators, _onnx_shapes, _onnx_sums, _onnx_windows  # noqa: F401  (they fill the table)
 from ._builder import Builder
 from ._onnx_call import OPERATORS, Array, Call
 from ._onnx_file import read_model
@@ -49,7 +49,7 @@ _JUMPING = dict.fromkeys(
     ],
     "it jumps with its input or gives integers; cut the model in front of it",
 )  # fmt: skip
-_PRODUCTS = dict.fromkeys(["Einsum", "Det"], "write the product with MatMul, Mul and ReduceSum")
+_PRODUCTS = dict.fromkeys(["Det"], "write the product with MatMul, Mul and ReduceSum")
 _ADVICE = _RECURRENT | _BRANCHING | _RANDOM | _JUMPING | _PRODUCTS
 _QUANTIZED = {"DequantizeLinear": dequantized, "QuantizeLinear": quantized}
 _REAL = {"float16", "bfloat16", "float32", "float64"}
