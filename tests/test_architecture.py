@@ -103,11 +103,12 @@ FOLDERS: dict[str, tuple[set[str], ...]] = {
         {"cut", "cut_max"},
     ),
     "_layers": (
-        {"mirrors", "rational", "stiemke"},
+        {"rational", "stiemke"},
         {"recession"},
-        {"exact", "large", "system"},
-        {"asked", "given"},
-        {"windows"},
+        {"large", "system"},
+        {"given", "mirrors"},
+        {"exact", "windows"},
+        {"asked"},
     ),
     "_preimage": (
         {"generators", "reach"},

@@ -8,8 +8,9 @@ import math
 import pytest
 import torch
 
+from polylens._meeting import tight
 from polylens.errors import InputError, ShapeError
-from polylens.polytope import Origins, Polytope, RowOrigin
+from polylens.polytope import Origins, Polytope, RowOrigin, slack_rounding
 
 SQUARE = Polytope.box([0, 0], [1, 1])
 
@@ -149,3 +150,11 @@ def test_what_is_no_polytope_and_no_point_is_refused_in_words() -> None:
 
 def _relu_origin() -> Origins:
     return Origins(("relu",), torch.tensor([0]), torch.tensor([7]), torch.tensor([1]))
+
+
+def test_slacks_at_computed_points_are_judged_by_the_points_rounding() -> None:
+    corner = Polytope.of(torch.tensor([[1.0, 0.0], [0.0, 1.0]], dtype=torch.float64), [0.0, 2.0])  # x <= 0, y <= 2
+    computed = torch.tensor([[1e-16, 2.0], [1e-6, 2.0], [0.0, 2.0 + 1e-6]], dtype=torch.float64)
+    beyond = -corner.slack(computed) > slack_rounding(corner, computed, 1e-9)
+    assert beyond.any(1).tolist() == [False, True, True]
+    assert tight(corner, computed[0]).tolist() == [True, True]

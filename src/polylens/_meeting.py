@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ._lp import LinearProgram, Proofs, accuracy_of
 from ._types import Tolerance
-from .polytope import Polytope
+from .polytope import Polytope, slack_rounding
 
 ALIKE = 1e-9  # rows of length 1 that differ by less share a hyperplane; slacks below this part of their terms are none
 
@@ -74,7 +74,7 @@ def inmost(p: Polytope, chosen: Tensor, tolerance: Tolerance) -> Inmost | None:
 
 def tight(p: Polytope, x: Tensor) -> Tensor:
     """Return the mask of the rows, other than rows of zeros, that hold with equality at a point up to the solver's accuracy."""
-    return p.matrix.any(1) & (p.slack(x) <= ALIKE * (p.bound.abs() + p.matrix.abs() @ x.abs()))
+    return p.matrix.any(1) & (p.slack(x) <= slack_rounding(p, x, ALIKE))
 
 
 def limits(box: Polytope) -> tuple[Tensor, Tensor]:

@@ -22,7 +22,7 @@ from ._types import Result
 from .errors import GeometryError, InputError, ShapeError
 from .germ import exact, one_point
 from .network import Network
-from .polytope import Polytope, RowOrigin
+from .polytope import Polytope, RowOrigin, slack_rounding
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -268,6 +268,6 @@ def _domain(net: Network, x: Tensor, domain: Polytope | tuple[ArrayLike, ArrayLi
     if domain.dim != dim:
         raise ShapeError(f"domain: expected a polytope over the {dim} flattened inputs; got one in dimension {domain.dim}")
     flat = x.reshape(-1).cpu()
-    if bool((domain.slack(flat) < -1e-9 * (domain.bound.abs() + domain.matrix.abs() @ flat.abs())).any()):
+    if bool((domain.slack(flat) < -slack_rounding(domain, flat, 1e-9)).any()):
         raise InputError("fibre_walk: expected a point inside the domain; move the point or widen the domain")
     return domain

@@ -16,7 +16,7 @@ from torch import Tensor
 from ._check import ArrayLike
 from ._layers import recession
 from ._layers.exact import exact_size
-from ._layers.given import some_input
+from ._layers.given import Solution, some_input
 from ._layers.mirrors import Mirrors, mirrored
 from ._layers.recession import Kind
 from ._layers.system import NEAR, Gate, Layer, Scaled, Split, checked, joined
@@ -182,11 +182,10 @@ def layer_preimage(
         if windows is not None:
             raise InputError("layer_preimage: expected an input x for windows, whose outputs leave the winners open; got y")
         output = checked(y, "y", ((2 if gate == "crelu" else 1) * layer.m,))
-        point, split = some_input(layer, output, slope, tolerance, _rounding(y))
-    else:
-        point = checked(x, "x", (layer.n,))
-        split = layer.split(point, tolerance)
-    return _answer(layer, point, split, exact, tolerance)
+        found, split = some_input(layer, output, slope, tolerance, _rounding(y))
+        return _answer(layer, found, split, exact, tolerance)
+    point = checked(x, "x", (layer.n,))
+    return _answer(layer, Solution(point, torch.zeros_like(point)), layer.split(point, tolerance), exact, tolerance)
 
 
 def _rounding(y: ArrayLike) -> float:
@@ -210,7 +209,7 @@ def kind_at(layer: Layer, x: Tensor, start: Start, tolerance: Tolerance = TOLERA
     found = _found(layer, x, layer.scaled(x, split, tolerance), split, start, tolerance)[0]
     if layer.gate != "abs" or found.kind != "singleton":
         return found
-    mirrors = _mirrors(layer, x, tolerance)
+    mirrors = _mirrors(layer, x)
     return found._replace(kind=mirrors.kind, diameter=mirrors.diameter)
 
 
@@ -229,11 +228,12 @@ def _found(
     return found, kernel
 
 
-def _answer(layer: Layer, x: Tensor, split: Split, exact: bool, tolerance: Tolerance) -> LayerPreimage:
-    scaled = layer.scaled(x, split, tolerance)
+def _answer(layer: Layer, at: Solution, split: Split, exact: bool, tolerance: Tolerance) -> LayerPreimage:
+    x = at.point
+    scaled = layer.scaled(x, split, tolerance, at.error)
     found, kernel = _found(layer, x, scaled, split, Start(), tolerance)
     if exact:
-        found = exact_size(layer.weight, layer.bias, x, None if layer.gate == "relu" else split.equal, layer.known(), found)
+        found = exact_size(layer, at, split, scaled, found)
     levels, multipliers = (
         None if v is None else torch.from_numpy(v) / s
         for v, s in ((found.levels, scaled.equal), (found.multipliers, scaled.less))
@@ -256,7 +256,7 @@ def _answer(layer: Layer, x: Tensor, split: Split, exact: bool, tolerance: Toler
         caps=split.cap,
         windows=layer.windows,
     )
-    return _with_mirrors(answer, layer, tolerance) if layer.gate == "abs" and found.kind == "singleton" else answer
+    return _with_mirrors(answer, layer) if layer.gate == "abs" and found.kind == "singleton" else answer
 
 
 def _pair(system: recession.System, kernel: recession.Flat, found: recession.Size, x: Tensor) -> Tensor | None:
@@ -270,14 +270,14 @@ def _pair(system: recession.System, kernel: recession.Flat, found: recession.Siz
     return torch.stack([torch.from_numpy(v) for v in ends])
 
 
-def _mirrors(layer: Layer, x: Tensor, tolerance: Tolerance) -> Mirrors:
+def _mirrors(layer: Layer, x: Tensor) -> Mirrors:
     known = layer.known()
-    return mirrored(layer.weight, layer.bias, x, lambda z: bool(known.contains(z, NEAR)), tolerance)
+    return mirrored(layer.weight, layer.bias, x, lambda z: bool(known.contains(z, NEAR)))
 
 
-def _with_mirrors(found: LayerPreimage, layer: Layer, tolerance: Tolerance) -> LayerPreimage:
+def _with_mirrors(found: LayerPreimage, layer: Layer) -> LayerPreimage:
     """Return a singleton under an absolute value, whose other signs may have inputs too, as what it is then."""
-    mirrors = _mirrors(layer, found.point, tolerance)
+    mirrors = _mirrors(layer, found.point)
     pair = None if mirrors.other is None else torch.stack([found.point, mirrors.other])
     diameter = 0.0 if mirrors.kind == "singleton" else mirrors.diameter
     dimension = None if mirrors.kind == "undecided" else found.dimension

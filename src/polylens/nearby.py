@@ -23,7 +23,7 @@ from .errors import InputError
 from .germ import exact, one_point
 from .network import Network
 from .pattern import Patterns
-from .polytope import Polytope
+from .polytope import Polytope, slack_rounding
 from .region import Region, region_on
 from .target import OutputSet, Target, output_set
 
@@ -228,8 +228,7 @@ class NearbyPreimage(Result):
             flat = batch.flatten(1).cpu()
             inside = torch.zeros(len(flat), dtype=torch.bool)
             for p in pieces:
-                room = tol * (p.bound.abs() + flat.abs() @ p.matrix.abs().T)
-                inside |= (p.slack(flat) >= -room).all(1)
+                inside |= (p.slack(flat) >= -slack_rounding(p, flat, tol)).all(1)
             parts.append(inside & self._maps(batch, tol))
         both = torch.cat(parts)
         return both[0] if one else both
@@ -241,7 +240,7 @@ class NearbyPreimage(Result):
             return True
         rows, flat = self.target.parts[piece.part].polytope, x.reshape(-1)
         pulled = piece.polytope.select(range(-len(rows), 0)) if len(rows) else Polytope.of(torch.zeros(0, len(flat)), [])
-        room = accuracy_of(self.tolerance) * (pulled.bound.abs() + pulled.matrix.abs() @ flat.abs())
+        room = slack_rounding(pulled, flat, accuracy_of(self.tolerance))
         y = self.network(x[None].to(self.network.device)).reshape(-1).cpu()
         return not piece.depth and bool((rows.slack(y) >= -room).all())
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ._check import ArrayLike, array, finite, whole
-from ._types import Result
+from ._types import Result, Tolerance
 from .errors import InputError, ShapeError
 
 DOMAIN = -1
@@ -253,3 +253,14 @@ def _least(values: Tensor) -> Closest:
         return Closest(values.new_full(values.shape[:-1], torch.inf), torch.full(values.shape[:-1], -1))
     least, row = values.min(-1)
     return Closest(least, torch.where(least < torch.inf, row, -1))
+
+
+def slack_rounding(p: Polytope, x: Tensor, relative: float) -> Tensor:
+    """Return how much of the slacks at computed points (dim,) or (batch, dim) counts as 0: `relative` of the terms of the rows,
+    and the rounding of the points.
+
+    An entry that ought to be 0 comes out of a solver or a projection as rounding of the other entries, not of its own size.
+    """
+    terms = p.bound.abs() + x.abs() @ p.matrix.abs().T
+    lengths = torch.linalg.vector_norm(x, dim=-1, keepdim=True) * torch.linalg.vector_norm(p.matrix, dim=1)
+    return relative * terms + Tolerance().relative * lengths

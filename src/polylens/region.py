@@ -25,7 +25,7 @@ from .germ import exact, fixed_at, one_point, pattern_of, towards, walls_of
 from .local import maps, on_patterns
 from .network import Network, Node
 from .pattern import Patterns
-from .polytope import DOMAIN, Origins, Polytope, RowOrigin
+from .polytope import DOMAIN, Origins, Polytope, RowOrigin, slack_rounding
 from .steps import LinearAt
 
 
@@ -200,7 +200,7 @@ def _check_domain(net: Network, point: Tensor, domain: Polytope) -> None:
     if domain.dim != dim:
         raise ShapeError(f"domain: expected a polytope over the {dim} flattened inputs; got one in dimension {domain.dim}")
     x = point.reshape(-1).cpu()
-    room = accuracy_of(Tolerance()) * (domain.bound.abs() + domain.matrix.abs() @ x.abs())
+    room = slack_rounding(domain, x, accuracy_of(Tolerance()))
     if bool((domain.slack(x) < -room).any()):
         raise InputError("region: expected a point inside the domain; move the point or widen the domain")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,10 +13,22 @@ from .._types import Tolerance
 from ..errors import GeometryError, InputError
 from ..polytope import Polytope
 from . import recession
-from .system import NEAR, Layer, Split, distance
+from .stiemke import EPS
+from .system import NEAR, Layer, Split, distance, unit
 
 
-def some_input(layer: Layer, y: Tensor, slope: float, tolerance: Tolerance, precision: float = 0.0) -> tuple[Tensor, Split]:
+class Solution(NamedTuple):
+    """A computed point (n,) and how far each of its entries may be from the exact solution's.
+
+    `wanted` (m,) are the pre-activations that its equalities ask for, None where the point itself was given.
+    """
+
+    point: Tensor
+    error: Tensor
+    wanted: Tensor | None = None
+
+
+def some_input(layer: Layer, y: Tensor, slope: float, tolerance: Tolerance, precision: float = 0.0) -> tuple[Solution, Split]:
     """Return an input with output y, which is rounded to `precision` of its terms, and which rows hold how."""
     z = _pre_activation(layer, y, slope)
     equal = y > 0 if layer.gate == "relu" else torch.ones(layer.m, dtype=torch.bool)
@@ -22,27 +36,51 @@ def some_input(layer: Layer, y: Tensor, slope: float, tolerance: Tolerance, prec
     x = some_point(layer, split, z, tolerance, precision)
     if isinstance(x, str):
         raise GeometryError(f"layer_preimage: expected an output of the layer; no input {x}")
-    return x, split
+    return x._replace(wanted=z), split
 
 
-def some_point(layer: Layer, split: Split, z: Tensor, tolerance: Tolerance, precision: float = 0.0) -> Tensor | str:
+def some_point(layer: Layer, split: Split, z: Tensor, tolerance: Tolerance, precision: float = 0.0) -> Solution | str:
     """Return an input whose pre-activations are z where equalities hold and within the inequalities elsewhere, or what no
     input does. Raises GeometryError where the solver's answer cannot be verified."""
     equal = split.equal
-    rows, values = layer.weight[equal], (z - layer.bias)[equal]
-    x = torch.linalg.pinv(rows) @ values if len(rows) else torch.zeros(layer.n, dtype=torch.float64)
-    size = rows.abs() @ x.abs() + values.abs() + layer.bias[equal].abs()
+    rows, values, offsets = layer.weight[equal], (z - layer.bias)[equal], layer.bias[equal].abs()
+    x, error, _ = found = _solved(rows, values, offsets, precision)
+    size = rows.abs() @ x.abs() + values.abs() + offsets
     room = max(1024 * tolerance.relative, 16 * precision)  # solving leaves more than one product does
-    missed = (rows @ x - values).abs() - room * size
+    missed = (rows @ x - values).abs() - room * size - rows.abs() @ error
     if bool((missed > 0).any()):
         return "has the positive part of this y"
     less = layer.inequalities(split)
-    return x if bool((less.slack(x) >= 0).all()) else _moved_within(layer, equal, less, x, tolerance)
+    if bool((less.slack(x) >= -less.matrix.abs() @ error).all()):
+        return found
+    return _moved_within(layer, equal, less, found, tolerance, precision)
 
 
-def _moved_within(layer: Layer, equal: Tensor, less: Polytope, x: Tensor, tolerance: Tolerance) -> Tensor | str:
+def _solved(rows: Tensor, values: Tensor, offsets: Tensor, precision: float) -> Solution:
+    """Return the least solution of rows x = values and its error: an entry that ought to be 0 is as wrong as its terms are
+    large, not as it is itself.
+
+    One step of refinement makes the residue that of a product, r <= u (|rows| |x| + |values|), entry by entry (Skeel 1980);
+    it moves the solution by |rows^+| r. `offsets` are the sizes of what the values are differences of. Rows are brought to
+    lengths about 1 first, or short ones would count as none.
+    """
+    if not len(rows):
+        none = torch.zeros(rows.shape[1], dtype=torch.float64)
+        return Solution(none, none)
+    rows, scale = unit(rows)
+    values, offsets = values / scale, offsets / scale
+    inverse = torch.linalg.pinv(rows)
+    x = inverse @ values
+    x = x + inverse @ (values - rows @ x)
+    rounding = max(4 * sum(rows.shape) * EPS, 16 * precision)
+    return Solution(x, rounding * (inverse.abs() @ (rows.abs() @ x.abs() + values.abs() + offsets)))
+
+
+def _moved_within(
+    layer: Layer, equal: Tensor, less: Polytope, start: Solution, tolerance: Tolerance, precision: float
+) -> Solution | str:
     """Return a point of {x + ker rows} within the inequalities: the deepest, put onto the walls that it lies on."""
-    rows = layer.weight[equal]
+    rows, x = layer.weight[equal], start.point
     kernel = recession.flat(layer.unit[equal].numpy())
     basis = torch.from_numpy(np.ascontiguousarray(kernel.basis))
     system = recession.System(kernel.rows, less.matrix.numpy(), less.slack(x).numpy(), False)
@@ -58,9 +96,11 @@ def _moved_within(layer: Layer, equal: Tensor, less: Polytope, x: Tensor, tolera
     z = x + basis @ deep.point
     walls = less.slack(z) <= _near(less, z)
     if not bool(walls.any()):
-        return z
+        return Solution(z, start.error)
     held = torch.cat([rows, less.matrix[walls]])
-    return z + torch.linalg.pinv(held) @ torch.cat([rows @ (x - z), less.slack(z)[walls]])
+    sizes = torch.cat([rows.abs() @ x.abs() + layer.bias[equal].abs(), less.bound[walls].abs()])
+    moved = _solved(held, torch.cat([rows @ (x - z), less.slack(z)[walls]]), sizes + held.abs() @ z.abs(), precision)
+    return Solution(z + moved.point, start.error + moved.error)
 
 
 def _near(p: Polytope, x: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from .._types import Tolerance
+from .stiemke import EPS
+from .system import unit
 
 MOST_SIGNS = 12  # 4 096 systems
 
@@ -28,37 +29,38 @@ class Mirrors(NamedTuple):
         return "bounded" if self.other is not None else "singleton" if self.settled else "undecided"
 
 
-def mirrored(a: Tensor, b: Tensor, x: Tensor, within: Callable[[Tensor], bool], tolerance: Tolerance) -> Mirrors:
+def mirrored(a: Tensor, b: Tensor, x: Tensor, within: Callable[[Tensor], bool]) -> Mirrors:
     """Return another input with the same absolute values, if there is one.
 
     Algorithm: all signs of n independent rows, for up to 12 inputs; beyond that only the reflection in the point where
     A p + b = 0, so that nothing is settled when that fails.
     """
+    a, scale = unit(a)
+    b = b / scale
     value = a @ x + b
     n = a.shape[1]
     least = float(torch.linalg.svdvals(a)[-1]) if len(a) >= n and n else 0.0
     bound = 2 * float(value.norm()) / least if least > 0 else math.inf
-    full = least > max(a.shape) * torch.finfo(torch.float64).eps * float(torch.linalg.matrix_norm(a, 2)) if n else True
+    full = least > max(a.shape) * EPS * float(torch.linalg.matrix_norm(a, 2)) if n else True
     if n == 0:
         return Mirrors(None, True, 0.0)
     if not full:
         return Mirrors(None, False, math.inf)
-    candidates = _signed(a, b, value) if n <= MOST_SIGNS else torch.linalg.lstsq(a, (-value - b)[:, None]).solution.T
-    reached = candidates @ a.T + b
-    room = 1024 * tolerance.relative * (candidates.abs() @ a.abs().T + b.abs() + value.abs())  # solving leaves that much
+    rows = _independent(a) if n <= MOST_SIGNS else list(range(len(a)))
+    inverse = torch.linalg.pinv(a[rows])
+    signs = list(itertools.product([1.0, -1.0], repeat=n)) if n <= MOST_SIGNS else [[-1.0] * len(a)]
+    wanted = torch.tensor(signs, dtype=torch.float64) * value[rows] - b[rows]
+    candidates = wanted @ inverse.T
+    candidates = candidates + (wanted - candidates @ a[rows].T) @ inverse.T  # what the first product left
+    reached, terms = candidates @ a.T + b, candidates.abs() @ a.abs().T + b.abs() + value.abs()
+    rounding = 4 * sum(a.shape) * EPS
+    off = rounding * (terms[:, rows] @ inverse.abs().T)  # entries are as wrong as their terms are large
+    room = rounding * terms + off @ a.abs().T
     same = ((reached.abs() - value.abs()).abs() <= room).all(1)
     away = torch.linalg.vector_norm(candidates - x, dim=1)
-    size = float(x.norm()) + float(b.norm() + value.norm()) / least  # of the terms that a candidate is made of
-    apart = away > 1e-9 * size  # others are x again
+    apart = ((candidates - x).abs() > off).any(1)  # others are x again
     others = [z for z in candidates[same & apart][away[same & apart].argsort(descending=True)] if within(z)]
     return Mirrors(others[0] if others else None, n <= MOST_SIGNS, bound)
-
-
-def _signed(a: Tensor, b: Tensor, value: Tensor) -> Tensor:
-    """Return the solutions (signs, n) of n independent rows for all signs of their values."""
-    rows = _independent(a)
-    signs = torch.tensor(list(itertools.product([1.0, -1.0], repeat=len(rows))), dtype=torch.float64)
-    return torch.linalg.solve(a[rows], (signs * value[rows] - b[rows]).T).T
 
 
 def _independent(a: Tensor) -> list[int]:

@@ -32,6 +32,19 @@ def kernel(rows: Matrix, dim: int) -> Matrix:
     return basis
 
 
+def solution(rows: Matrix, values: Vector, near: Vector) -> Vector | None:
+    """Return x with rows x = values that differs from `near` in few entries, None where there is none."""
+    dim = len(near)
+    left = [[*row, value - dot(row, near)] for row, value in zip(rows, values, strict=True)]
+    reduced, pivots = _reduced(left, dim + 1)
+    if dim in pivots:
+        return None
+    x = list(near)
+    for row, pivot in zip(reduced, pivots, strict=True):
+        x[pivot] += row[-1]
+    return x
+
+
 def independent_columns(rows: Matrix, dim: int) -> list[int]:
     """Return the positions of columns that are a basis of all columns' span."""
     return _reduced(rows, dim)[1]

@@ -77,7 +77,7 @@ class Layer:
         table = None if windows is None else _table(windows, len(w))
         if table is not None and gate not in ("relu", "identity"):
             raise InputError(f"windows: expected the gate 'relu' or 'identity' in front of max-pooling; got {gate!r}")
-        return cls(w, b, gate, reachable, *_unit(w), w.abs(), table)
+        return cls(w, b, gate, reachable, *unit(w), w.abs(), table)
 
     @property
     def m(self) -> int:
@@ -129,25 +129,31 @@ class Layer:
         """Return the rows of what can be reached alone."""
         return joined(Polytope.of(torch.zeros(0, self.n, dtype=torch.float64), []), self.reachable)
 
-    def scaled(self, x: Tensor, split: Split, tolerance: Tolerance) -> Scaled:
-        """Return the system around x; raises GeometryError where x is not within what can be reached."""
+    def scaled(self, x: Tensor, split: Split, tolerance: Tolerance, error: Tensor | None = None) -> Scaled:
+        """Return the system around x, whose entries were computed with the given `error` (n,), 0 where None.
+
+        Raises GeometryError where x is not within what can be reached.
+        """
+        error = torch.zeros_like(x) if error is None else error
         equal, off, cap = split
         slack, room = (cap - self.value(x))[off], self.room(x, tolerance)[off] + tolerance.relative * cap[off].abs()
+        room = room + self.sizes[off] @ error
         length = float(x.norm()) + distance(self.weight, self.bias)
         near = NEAR * (self.scale[off] * length + self.bias[off].abs() + cap[off].abs())
         less, g_scale = self.unit[off], self.scale[off]
         if isinstance(self.reachable, Polytope):
             p = self.reachable
-            rows, scale = _unit(p.matrix)
+            rows, scale = unit(p.matrix)
             less, g_scale, slack = torch.cat([less, rows]), torch.cat([g_scale, scale]), torch.cat([slack, p.slack(x)])
-            room = torch.cat([room, tolerance.relative * (p.matrix.abs() @ x.abs() + p.bound.abs())])
+            sizes = p.matrix.abs()
+            room = torch.cat([room, tolerance.relative * (sizes @ x.abs() + p.bound.abs()) + sizes @ error])
             near = torch.cat([near, NEAR * (scale * length + p.bound.abs())])
         orthant = isinstance(self.reachable, str)
         if bool((slack < -near).any()) or (orthant and bool((x < -NEAR * length).any())):
             raise GeometryError("layer_preimage: expected an input within what is reachable; x violates its rows")
         slack = torch.where(slack <= room, 0.0, slack) / g_scale
         if orthant:  # whose rows are units already
-            slack, g_scale = torch.cat([slack, x.clamp(min=0)]), torch.cat([g_scale, torch.ones_like(x)])
+            slack, g_scale = torch.cat([slack, torch.where(x > error, x, 0.0)]), torch.cat([g_scale, torch.ones_like(x)])
         system = recession.System(self.unit[equal].numpy(), less.numpy(), slack.numpy(), orthant)
         return Scaled(system, self.scale[equal], g_scale)
 
@@ -186,7 +192,7 @@ def _table(windows: ArrayLike, units: int) -> Tensor:
     return table
 
 
-def _unit(rows: Tensor) -> tuple[Tensor, Tensor]:
+def unit(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Return rows divided by powers of two near their lengths, and these."""
     norms = torch.linalg.vector_norm(rows, dim=1)
     scale = torch.exp2(torch.log2(torch.where(norms > 0, norms, 1.0)).round())

@@ -84,10 +84,11 @@ def _united(
     """Return what all pieces together are."""
     found, bound = piece, whole.diameter if whole.kind == "bounded" else math.inf
     for split, values in others:
-        point = some_point(layer, split, values, t)
-        if isinstance(point, str):
+        solution = some_point(layer, split, values, t)
+        if isinstance(solution, str):
             continue
-        scaled = layer.scaled(point, split, t)
+        point = solution.point
+        scaled = layer.scaled(point, split, t, solution.error)
         kernel = recession.flat(scaled.system.equal)
         size = recession.size(scaled.system, kernel, t)
         if size.kind == "undecided":

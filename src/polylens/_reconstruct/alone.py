@@ -43,7 +43,7 @@ def alone(rows: Rows, x: Tensor, solves: Callable[[Tensor], bool], tolerance: To
     near = snapped(x, rows.low, rows.high)
     x = near if solves(near) else x
     free = (x > rows.low) & (x < rows.high)
-    terms = rows.matrix.abs() @ x.abs() + rows.bound.abs()
+    terms = rows.matrix.abs() @ (x.abs() + torch.linalg.vector_norm(x) / len(x) ** 0.5) + rows.bound.abs()
     tight = rows.equal | (rows.matrix @ x - rows.bound >= -tolerance.relative * terms)
     way: Tensor | bool | None = _within_sides(rows.matrix[tight][:, free], free, seed)
     if way is None:
