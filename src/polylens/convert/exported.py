@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 import torch
 from torch.export import ExportedProgram
 
-from ..errors import FileError, PolylensError, UnsafeFileError
+from ..errors import FileError, PolylensError, UnsafeFileError, UnsupportedError
 from ..network import Network
 from .factory import load_tensors
 from .module import from_exported
@@ -28,12 +28,15 @@ from .module import from_exported
 _PLAIN = re.compile(r"archive_format|archive_version|byteorder|\.data/(version|serialization_id)|\.format_version|version")
 _TENSOR_BYTES = re.compile(r"data/(weights/weight_\d+|constants/tensor_\d+)")
 _EXAMPLES = re.compile(r"data/sample_inputs/\w+\.pt")
+_EXTRA = re.compile(r"[^/]+/extra/.+", re.DOTALL)
 _JSON = re.compile(r"models/\w+\.json|data/(weights|constants)/\w+_config\.json")
 _TARGET = re.compile(
     r"torch\.ops\.(aten|prims)\.(?!from_file)\w+\.\w+"
+    r"|torch\.ops\.higher_order\.(wrap_with_set_grad_enabled|wrap_with_autocast)"  # a graph, checked as the outer one is
     r"|_operator\.(add|sub|mul|floordiv|truediv|mod|neg|pow|eq|ne|lt|le|gt|ge|and_|or_|getitem)"
     r"|math\.(ceil|floor|trunc)|torch\.sym_(int|float|max|min|not|ite|sum)"
 )
+_CONTROL = re.compile(r"torch\.ops\.higher_order\.\w+")
 _SIZE_WORDS = re.compile(
     r"[su]\d+|zuf\d+|\d+|Max|Min|Mod|FloorDiv|CeilDiv|PythonMod|Eq|Ne|Lt|Le|Gt|Ge|And|Or|Not|Identity|Integer|Add|Mul|Pow|oo|int_oo"
 )
@@ -78,10 +81,12 @@ def rebuilt(path: Path) -> bytes:
             if len(set(names)) != len(names):
                 _unsafe(path, "it holds two entries of one name")
             for entry in entries:
+                if _EXTRA.fullmatch(entry.filename):  # the author's own bytes, which nothing here reads
+                    continue
                 root, _, name = entry.filename.partition("/")
                 new.writestr(f"program/{name}" if name else root, _checked(path, name or root, old.read(entry)))
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, RecursionError) as error:
-        if isinstance(error, UnsafeFileError | FileError):
+        if isinstance(error, PolylensError):
             raise
         raise FileError(f"{path}: expected a .pt2 archive, which is a zip file; {error}; save the program again") from None
     return buffer.getvalue()
@@ -134,6 +139,11 @@ def _check_entry(path: Path, name: str, key: str, value: Any) -> None:
     if key == "path_name" and not re.fullmatch(r"(weight|tensor)_\d+", str(value)):
         _unsafe(path, f"{name} names {value!r}, which is no tensor")
     if key == "target" and isinstance(value, str) and name.startswith("models/") and not _TARGET.fullmatch(value):
+        if _CONTROL.fullmatch(value):
+            raise UnsupportedError(
+                f"{path}: calls {value.split('.')[-1]!r} with graphs of its own; control flow is not followed: export the model"
+                " without it"
+            )
         _unsafe(path, f"{name} calls {value!r}, which is no tensor operation")
     if key == "expr_str":
         _check_size(path, name, str(value))

@@ -12,13 +12,14 @@ import io
 import logging
 import operator
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
-from torch.utils._pytree import tree_leaves
+from torch.export.graph_signature import OutputKind
+from torch.utils._pytree import tree_leaves, tree_unflatten
 
 from ..errors import ConversionError, InputError, PolylensError, ShapeError, UnsupportedError
 from ..network import Network
@@ -68,8 +69,19 @@ def from_exported(program: ExportedProgram, source: str = "exported program", *,
     example = _user_input(program)
     net = _read(program, example, source)
     if verify:
-        _verify(net, program.module(), example, _coarsest(program))
+        _verify(net, runner(program), example, _coarsest(program))
     return net
+
+
+def runner(program: ExportedProgram) -> Callable[[Tensor], Any]:
+    """Return the program as a function of its one input, by position or by keyword as it was exported."""
+    module, spec = program.module(), program.call_spec.in_spec
+
+    def run(x: Tensor) -> Any:
+        args, kwargs = tree_unflatten([x], spec)
+        return module(*args, **kwargs)
+
+    return run
 
 
 @contextlib.contextmanager
@@ -91,7 +103,7 @@ def _explain(module: nn.Module, pair: Tensor, error: Exception) -> NoReturn:
     name = type(module).__name__
     try:
         with torch.no_grad():
-            copy.deepcopy(module)(pair)
+            copy.deepcopy(module)(pair.clone())
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as own:
         raise ShapeError(
             f"{name} fails on an example of shape {tuple(pair.shape)}: {_first_line(own)};"
@@ -137,7 +149,7 @@ def _user_input(program: ExportedProgram) -> Tensor:
             f"expected a model with one tensor as input; got {len(names)} inputs; wrap it in a module that takes one tensor"
             " and splits it"
         )
-    given = [v for v in (program.example_inputs or ((), {}))[0] if isinstance(v, Tensor)]
+    given = [v for v in tree_leaves(program.example_inputs) if isinstance(v, Tensor)]
     shape = given[0].shape if given else nodes[0].meta["val"].shape
     dtype = nodes[0].meta["val"].dtype
     if not dtype.is_floating_point or len(shape) == 0:
@@ -155,12 +167,13 @@ def _first_line(error: BaseException) -> str:
 def _read(program: ExportedProgram, example: Tensor, source: str) -> Network:
     """Read the graph as exported, else in core ATen, into which PyTorch can break up most operations.
 
-    A graph with in-place operations means something else than its nodes say one by one, so it is rewritten first. What
-    neither form can say is reported by the name that the author of the model knows.
+    A graph with in-place operations means something else than its nodes say one by one, and one with graphs inside (what
+    stands under `no_grad` or `autocast`) says little by itself, so these are rewritten first. What neither form can say is
+    reported by the name that the author of the model knows.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PyTorch's own, about its own tree specifications
-        plain = program.run_decompositions({}) if any(map(_mutates, program.graph.nodes)) else program
+        plain = program.run_decompositions({}) if any(map(_rewritten, program.graph.nodes)) else program
         unknown = _unknown(plain)
         core = program.run_decompositions() if unknown and not unknown & _RECURRENT else plain
     if unknown and not _unknown(core):
@@ -169,7 +182,10 @@ def _read(program: ExportedProgram, example: Tensor, source: str) -> Network:
     return _interpret(plain, example, source)
 
 
-def _mutates(node: torch.fx.Node) -> bool:
+def _rewritten(node: torch.fx.Node) -> bool:
+    """Say whether a node changes its operands, or calls a graph of its own."""
+    if isinstance(node.target, torch._ops.HigherOrderOperator):
+        return True
     return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
 
 
@@ -205,6 +221,8 @@ def _interpret(program: ExportedProgram, example: Tensor, source: str) -> Networ
                 target = specs[node.name].target
                 is_input = node.name in program.graph_signature.user_inputs
                 values[node] = Live(0, builder.input_shape) if is_input else _plain(constants.get(str(target)))
+            elif node.op == "get_attr":
+                values[node] = None  # a graph for the operation that calls it, which is refused by its own name
             elif node.op == "call_function":
                 values[node] = _call(builder, node, values)
             elif node.op == "output":
@@ -223,7 +241,8 @@ def _output(program: ExportedProgram, node: torch.fx.Node, values: dict[torch.fx
             f"the model changes its buffers {changed} when it is called; call module.eval() before loading it"
         )
     returned: Any = torch.fx.node.map_arg(node.args[0], lambda n: values[n])
-    outputs = list(returned)
+    specs = program.graph_signature.output_specs  # beside outputs they name the inputs that are written to
+    outputs = [v for v, spec in zip(returned, specs, strict=True) if spec.kind == OutputKind.USER_OUTPUT]
     live = [v for v in outputs if isinstance(v, Live)]
     if len(outputs) != 1 or not live:
         raise UnsupportedError(
@@ -307,7 +326,7 @@ def _verify(net: Network, run: Any, example: Tensor, relative: float) -> None:
     here = net.to(device=example.device)
     for x in (example, example + noise):
         with torch.no_grad():
-            want, got = run(x), here.forward(x)
+            want, got = run(x.clone()), here.forward(x)  # the source may write into its input
         want = next(leaf for leaf in tree_leaves(want) if isinstance(leaf, Tensor))
         if not bool(torch.isfinite(want).all()):
             continue

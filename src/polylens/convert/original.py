@@ -143,22 +143,24 @@ def _of_module(module: nn.Module, net: Network, name: str) -> Original:
 
     def run(x: Tensor) -> Tensor:
         with evaluating(module):
-            return _first(module(x.to(parameter.device)))
+            return _first(module(x.to(parameter.device, copy=True)))  # it may write into its input
 
     return Original(name, "PyTorch", parameter.dtype, net.input_shape, net.output_shape, run)
 
 
 def _of_program(program: ExportedProgram, net: Network, name: str) -> Original:
-    module = program.module()
+    from .module import runner
+
+    run_program = runner(program)
     names = program.graph_signature.user_inputs
     entry = next(node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and node.name in names)
     size = entry.shape[0] if isinstance(entry.shape[0], int) else None  # a batch that the exporter has fixed
 
     def run(x: Tensor) -> Tensor:
-        x = x.to(entry.device)
+        x = x.to(entry.device, copy=True)
         if size is None:
-            return _first(module(x))
-        return torch.cat([_first(module(sample.expand(size, *sample.shape)))[:1] for sample in x])
+            return _first(run_program(x))
+        return torch.cat([_first(run_program(sample.repeat(size, *(1,) * sample.ndim)))[:1] for sample in x])
 
     return Original(name, "PyTorch", entry.dtype, net.input_shape, net.output_shape, run)
 
