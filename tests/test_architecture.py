@@ -18,8 +18,8 @@ PACKAGE = ROOT / "src" / "polylens"
 # An import points to a lower layer only; modules of one layer are peers. A folder is one module.
 LAYERS: tuple[set[str], ...] = (
     {"_barrier", "_evaluating", "_half_normal", "_moments", "_progress", "_types", "_walk", "errors", "steps"},
-    {"_check", "_files", "_hull", "_kernels", "_lp", "affine", "gates"},
-    {"_vnnlib", "ball", "data", "pattern", "polytope", "prior", "smooth"},
+    {"_check", "_files", "_hull", "_kernels", "_lp", "_smt", "affine", "gates"},
+    {"_formula", "ball", "data", "pattern", "polytope", "prior", "smooth"},
     {"_meeting", "cells", "geometry", "network", "store"},
     {"_clusters", "_facets", "_rounding", "compose", "convert", "domain", "layer_map", "local", "target"},
     {"_layers", "_saliency", "_spectrum", "facets", "germ", "linearise", "vnnlib"},
@@ -132,7 +132,6 @@ FOLDERS: dict[str, tuple[set[str], ...]] = {
         {"tasks"},
         {"partitions"},
     ),
-    "_vnnlib": ({"formula", "words"}, {"reader"}, {"scalars", "tensors"}, {"problem"}),
     "_zeros": (
         {"active", "corners", "room", "sheets"},
         {"descent", "marquardt"},
@@ -157,7 +156,7 @@ FOLDERS: dict[str, tuple[set[str], ...]] = {
         {"entry"},
     ),
     "convert": (
-        {"_onnx_file", "_program", "factory"},
+        {"_onnx_file", "_onnx_functions", "_program", "factory"},
         {"_shapes"},
         {"_builder"},
         {"_aten_call", "_einsum", "_onnx_call", "arrays"},

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..errors import UnsupportedError
 from ._onnx_file import read_model
+from ._onnx_functions import inlined
 from .onnx import Door
 
 _BAD_VALUES = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, ArithmeticError)
@@ -30,7 +31,7 @@ def onnx_function(path: Path, input_shape: tuple[int, ...]) -> tuple[Callable[[T
     from onnx import helper
     from onnx.reference import ReferenceEvaluator
 
-    model = read_model(path)
+    model = inlined(read_model(path))
     door = Door.of(model, path.name)
     entry = next(i for i in model.graph.input if i.name == door.input)
     kind = np.dtype(helper.tensor_dtype_to_np_dtype(entry.type.tensor_type.elem_type))

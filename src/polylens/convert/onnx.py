@@ -22,6 +22,7 @@ from . import _onnx_operators, _onnx_shapes, _onnx_sums, _onnx_windows  # noqa: 
 from ._builder import Builder
 from ._onnx_call import OPERATORS, Array, Call
 from ._onnx_file import read_model
+from ._onnx_functions import inlined
 from ._onnx_quantized import dequantized, quantized
 from ._program import Live, Operand
 
@@ -77,11 +78,7 @@ def from_onnx(model: ModelProto, source: str) -> Network:
         FileError: a graph that does not hold together.
         InputError: NaN or infinity among the weights.
     """
-    if model.functions:
-        from onnx import inliner
-
-        model = inliner.inline_local_functions(model)
-    door = Door.of(model, source)
+    door = Door.of(inlined(model), source)
     if len(door.shape) > 1 and door.batch > 1:
         try:
             return door.network(batched=True)
@@ -162,10 +159,15 @@ class Door:
         single = not (batched and self.symbolic) and builder.batch == 1
         operands = tuple(_operand(i) for i in inputs)
         call = Call(
-            builder, node.op_type, operands, _attributes(node), self.opset, len(node.output), single,
+            builder, node.op_type, operands, _attributes(node), self.opset, _outputs(node), single,
             lambda arrays: _folded(node, self.opset, arrays, builder),
         )  # fmt: skip
         return _applied(call)
+
+
+def _outputs(node: NodeProto) -> int:
+    """Return how many outputs a node has; missing optional ones behind the last do not count."""
+    return max(place for place, name in enumerate(node.output, 1) if name)
 
 
 def _applied(call: Call) -> Sequence[Live]:
