@@ -269,7 +269,10 @@ def _softmax(n: Call) -> Live:
 
 @operator("BatchNormalization")
 def _batch_norm(n: Call) -> Live:
-    if n.attribute("training_mode", 0) or not n.attribute("spatial", 1):
+    training = n.attribute("training_mode", 0) if n.opset >= 14 else n.outputs > 1
+    if n.opset < 7:
+        training = not n.attribute("is_test", 0)
+    if training or not n.attribute("spatial", 1):
         n.builder.refuse("normalises with the statistics of the batch or of every pixel", "export the model in eval mode")
     x, (scale, bias, mean, variance) = n.image(n.x), (n.needed(i).double() for i in range(1, 5))
     return n.builder.batch_norm(x, scale, bias, mean, variance, n.attribute("epsilon", 1e-5))
