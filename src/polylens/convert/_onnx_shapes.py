@@ -14,10 +14,16 @@ from ._program import Live, Operand, as_live
 # -- shapes
 
 
-@operator("Identity", "Dropout")
+@operator("Identity")
 def _identity(n: Call) -> Live:
+    return n.x
+
+
+@operator("Dropout")
+def _dropout(n: Call) -> Live:
     training = n.constant(2)
-    if training is not None and bool(training.any()):
+    active = not n.attribute("is_test", 0) if n.opset < 7 else training is not None and bool(training.any())
+    if active and n.number("ratio", 1, 0.5) != 0:
         n.builder.refuse("drops units at random", "export the model in eval mode")
     return n.x
 
@@ -179,9 +185,9 @@ def _depth_to_space(n: Call) -> Live:
 
 
 def place_along(size: int, before: int, after: int, mode: str) -> list[int]:
-    """Return which entries of an axis stand along it after padding by edge, reflection or wrapping (or cropping)."""
-    places = np.pad(np.arange(size), (max(before, 0), max(after, 0)), mode)  # type: ignore[call-overload]
-    return [int(i) for i in places[max(-before, 0) : len(places) - max(-after, 0)]]
+    """Return which entries of an axis stand along it after cropping (negative numbers), then edge, reflection or wrapping."""
+    kept = np.arange(size)[max(-before, 0) : size - max(-after, 0)]
+    return [int(i) for i in np.pad(kept, (max(before, 0), max(after, 0)), mode)]  # type: ignore[call-overload]
 
 
 @operator("Pad")
@@ -198,5 +204,7 @@ def _pad(n: Call) -> Live:
     for axis, (before, after) in ends.items():
         if before or after:
             size = n.builder.source_shape(x)[axis]
+            if mode == "reflect" and max(before, after) >= size + min(before, 0) + min(after, 0):
+                n.builder.refuse("reflects more entries than there are", "make the pads smaller than the axis")
             x = n.builder.gather(x, axis, torch.tensor(place_along(size, before, after, mode)))
     return x
