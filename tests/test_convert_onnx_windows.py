@@ -12,6 +12,8 @@ import torch
 from onnx import TensorProto, helper
 
 from polylens.convert.onnx import from_onnx
+from polylens.errors import UnsupportedError
+from test_convert_onnx import FLOAT32_AGREEMENT, Case, disagreement, expected, normal
 
 
 def pooled(x: np.ndarray[Any, Any], size: int, stride: int, dilation: int, before: int, after: int) -> np.ndarray[Any, Any]:
@@ -61,3 +63,82 @@ def test_a_dilated_max_pool_takes_the_padding_that_onnx_allows(
     if max(before, after) < size:
         session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
         assert np.array_equal(session.run(None, {"x": x})[0], wanted)
+
+
+# -- windows that have no value, or two
+
+
+@pytest.mark.parametrize("operator", ["MaxPool", "AveragePool"])
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        "kernel_shape = [1], pads = [1, 1]",
+        "kernel_shape = [1], pads = [0, 1]",
+        "kernel_shape = [2], pads = [2, 1]",
+        "kernel_shape = [2], pads = [0, 3], strides = [2]",
+        "kernel_shape = [3], pads = [4, 0], strides = [2]",
+    ],
+)
+def test_a_window_of_padding_only_is_refused(operator: str, attributes: str) -> None:
+    with pytest.raises(UnsupportedError, match="holds padding only"):
+        from_onnx(Case(f"y = {operator} <{attributes}> (x)", "N,1,6", 19).model(), "pool")
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        "kernel_shape = [2], pads = [1, 1]",
+        "kernel_shape = [2], pads = [1, 1], strides = [2]",
+        "kernel_shape = [2], dilations = [3], pads = [1, 1]",
+        "kernel_shape = [1], strides = [4], ceil_mode = 1",
+        "kernel_shape = [2], strides = [9], pads = [1, 0], ceil_mode = 1",
+    ],
+)
+@pytest.mark.parametrize("operator", ["MaxPool", "AveragePool"])
+def test_a_window_that_holds_one_entry_has_its_value(operator: str, attributes: str) -> None:
+    case = Case(f"y = {operator} <{attributes}> (x)", "N,1,7", 19)
+    x = np.arange(1, 8, dtype=np.float32).reshape(1, 1, 7) - 10
+    assert disagreement(from_onnx(case.model(), "pool")(torch.from_numpy(x)), expected(case.model(), x)) <= FLOAT32_AGREEMENT
+
+
+@pytest.mark.parametrize("auto", ["SAME_UPPER", "SAME_LOWER"])
+@pytest.mark.parametrize("strides", [1, 2, 3])
+@pytest.mark.parametrize("operator", ["MaxPool", "AveragePool"])
+def test_size_keeping_pads_of_dilated_pools_are_refused_with_both_readings(operator: str, strides: int, auto: str) -> None:
+    nodes = f'y = {operator} <kernel_shape = [2], dilations = [2], strides = [{strides}], auto_pad = "{auto}"> (x)'
+    with pytest.raises(UnsupportedError, match="the ONNX standard counts with their gaps and onnxruntime without"):
+        from_onnx(Case(nodes, "N,1,7", 19).model(), "pool")
+
+
+@pytest.mark.parametrize("operator", ["MaxPool", "AveragePool"])
+def test_dilation_of_a_single_entry_means_nothing(operator: str) -> None:
+    case = Case(
+        f'y = {operator} <kernel_shape = [1], dilations = [2], strides = [3], auto_pad = "SAME_LOWER"> (x)', "N,1,7", 19
+    )
+    x = np.arange(1, 8, dtype=np.float32).reshape(1, 1, 7)
+    assert np.array_equal(from_onnx(case.model(), "pool")(torch.from_numpy(x)).numpy(), expected(case.model(), x))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "attributes"),
+    [
+        (1, 'strides = [3], auto_pad = "SAME_UPPER"'),
+        (2, 'strides = [4], auto_pad = "SAME_LOWER"'),
+        (1, 'strides = [2], auto_pad = "SAME_UPPER"'),
+        (1, "strides = [3], output_shape = [12]"),
+        (2, "strides = [3], output_shape = [13]"),
+    ],
+)
+def test_a_transposed_convolution_with_gaps_is_refused_for_what_it_is(kernel: int, attributes: str) -> None:
+    case = Case(f"y = ConvTranspose <{attributes}> (x, w)", "N,1,4", 13, {"w": normal(1, 1, kernel)})
+    with pytest.raises(UnsupportedError, match=r"larger than its kernels reach.*use output_padding"):
+        from_onnx(case.model(), "gaps")
+
+
+def test_gaps_by_output_padding_hold_the_bias() -> None:
+    weights = {"w": np.full((1, 1, 1), 2.0), "b": np.array([0.5])}
+    case = Case("y = ConvTranspose <strides = [3], output_padding = [2]> (x, w, b)", "N,1,4", 13, weights)
+    x = np.arange(1, 5, dtype=np.float32).reshape(1, 1, 4)
+    got = from_onnx(case.model(), "gaps")(torch.from_numpy(x))
+    assert got.reshape(-1).tolist() == [2.5, 0.5, 0.5, 4.5, 0.5, 0.5, 6.5, 0.5, 0.5, 8.5, 0.5, 0.5]
+    assert np.array_equal(got.numpy(), expected(case.model(), x))

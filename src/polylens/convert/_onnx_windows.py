@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import torch
@@ -97,10 +98,13 @@ def _conv_transpose(n: Call) -> Live:
     full = [s * (i - 1) + e + o for i, s, e, o in zip(x.shape[1:], strides, extents, extra, strict=True)]
     pads = _transposed_pads(n, x.shape[1:], strides, full)
     groups = int(n.attribute("group", 1))
+    if any(p < 0 for pair in pads for p in pair):
+        n.builder.refuse(
+            "asks for an output larger than its kernels reach, whose gaps the ONNX standard puts at both ends and onnxruntime"
+            " at the last one or nowhere", "use output_padding",
+        )  # fmt: skip
     if all(b == e for b, e in pads):
         return n.builder.convolution(x, weight, bias, strides, [b for b, _ in pads], dilations, True, extra, groups)
-    if any(p < 0 for pair in pads for p in pair):
-        n.builder.refuse("asks for an output larger than the kernel reaches", "use output_padding")
     y = n.builder.convolution(x, weight, bias, strides, [0] * rank, dilations, True, extra, groups)
     return n.builder.pad(y, _torch_pads([(-b, -e) for b, e in pads]))
 
@@ -120,10 +124,32 @@ def _transposed_pads(n: Call, shape: Sequence[int], strides: Sequence[int], full
 # -- pooling
 
 
+def _pools(n: Call, lengths: Sequence[int]) -> list[Windows]:
+    """Return the windows of a pool along each axis, of which none may be empty or open to two readings."""
+    windows = _windows(n, lengths, n.ints("kernel_shape") or [])
+    if n.attribute("auto_pad", "NOTSET").startswith("SAME") and any(w.extent > w.size for w in windows):
+        n.builder.refuse(
+            "pads by auto_pad with dilated windows, which the ONNX standard counts with their gaps and onnxruntime without",
+            "write the pads as numbers",
+        )
+    averaged = n.op == "AveragePool" and n.attribute("count_include_pad", 0)  # zeros have a mean
+    if not averaged and any(
+        _is_empty(w, length, k) for w, length in zip(windows, lengths, strict=True) for k in range(w.count)
+    ):
+        n.builder.refuse("has a window that holds padding only, of which no value is right", "make the pads smaller")
+    return windows
+
+
+def _is_empty(w: Windows, length: int, number: int) -> bool:
+    """Say whether a window holds padding only."""
+    start = number * w.stride - w.before
+    return not any(0 <= start + k * w.dilation < length for k in range(w.size))
+
+
 @operator("MaxPool")
 def _max_pool(n: Call) -> Live:
     x = n.image(n.x)
-    windows = _windows(n, x.shape[1:], n.ints("kernel_shape") or [])
+    windows = _pools(n, x.shape[1:])
     if all(_plain(w, length) for w, length in zip(windows, x.shape[1:], strict=True)):
         padding = [w.before for w in windows]
     else:
@@ -157,8 +183,8 @@ def _average_pool(n: Call) -> Live:
     x, kernel = n.image(n.x), n.ints("kernel_shape") or []
     if len(kernel) not in _AVERAGE:
         n.builder.refuse(f"pools over {len(kernel)} axes", "1, 2 or 3 are understood")
-    windows = _windows(n, x.shape[1:], kernel)
     lengths = x.shape[1:]
+    windows = _pools(n, lengths)
     shares = [_filled(w, length, n.attribute("count_include_pad", 0)) for w, length in zip(windows, lengths, strict=True)]
     ends = [(w.before, w.covered - w.before - length) for w, length in zip(windows, lengths, strict=True)]
     y = n.builder.pad(x, _torch_pads(ends)) if any(any(pair) for pair in ends) else x
@@ -213,14 +239,17 @@ def blend(x: Tensor, dim: int, low: tuple[int, ...], high: tuple[int, ...], shar
 @operator("Upsample", "Resize")
 def _resize(n: Call) -> Live:
     y, mode = n.x, n.attribute("mode", "nearest")
+    shape = n.builder.source_shape(y)
+    targets = _targets(n, shape)
+    if all(size == shape[axis] for axis, (_, size) in targets.items()):
+        return y  # runtimes and PyTorch return the input as it is, whatever the scales
     if mode not in ("nearest", "linear", "bilinear"):
         n.builder.refuse(f"interpolates with mode {mode!r}", "use 'nearest' or 'linear'")
     if n.attribute("antialias", 0) or n.attribute("exclude_outside", 0):
         n.builder.refuse("blurs while it resizes (antialias)", "export the model without antialias")
     if n.attribute("keep_aspect_ratio_policy", "stretch") != "stretch":
         n.builder.refuse("keeps the aspect ratio", "write the sizes that come out")
-    shape = n.builder.source_shape(y)
-    for axis, (scale, size) in _targets(n, shape).items():
+    for axis, (scale, size) in targets.items():
         if scale == 1 and size == shape[axis]:
             continue
         places = _coordinates(n, shape[axis], size, scale)
@@ -229,62 +258,74 @@ def _resize(n: Call) -> Live:
     return y
 
 
-def _targets(n: Call, shape: Sequence[int]) -> dict[int, tuple[np.float32, int]]:
-    """Return scale and new size for each axis that is resized; scales are float32, as runtimes hold them."""
+def _targets(n: Call, shape: Sequence[int]) -> dict[int, tuple[Fraction, int]]:
+    """Return scale and new size for each axis that is resized.
+
+    Scales stand in the file in float32 and mean the simplest fractions that are rounded to them, so that ties are ties as in
+    the runtimes. `half_pixel_symmetric` has its ties in the middle whatever the scale, and takes it as it stands.
+    """
     axes = [a % len(shape) for a in n.ints("axes") or range(len(shape))]
     sizes = n.ints("sizes", 3)
     if sizes:
-        return {a: (np.float32(s) / np.float32(shape[a]), s) for a, s in zip(axes, sizes, strict=True)}
+        return {a: (Fraction(s, shape[a]), s) for a, s in zip(axes, sizes, strict=True)}
     given = n.attributes.get("scales")
     if given is None:
         given = n.needed(1 if n.op == "Upsample" or n.opset < 11 else 2).reshape(-1).tolist()
     scales = [np.float32(s) for s in given]
-    return {a: (s, math.floor(s * np.float32(shape[a]))) for a, s in zip(axes, scales, strict=True)}
+    symmetric = n.attribute("coordinate_transformation_mode", "") == "half_pixel_symmetric"
+    exact = [Fraction(float(s)) if symmetric else _simplest(s) for s in scales]
+    sizes = [math.floor(s * np.float32(shape[a])) for a, s in zip(axes, scales, strict=True)]
+    return dict(zip(axes, zip(exact, sizes, strict=True), strict=True))
 
 
-def _coordinates(n: Call, length: int, size: int, scale: np.float32) -> list[np.float32]:
-    """Return where each new entry lies on the old axis, in float32 like the runtimes, for equal rounding of ties."""
+def _simplest(scale: np.float32) -> Fraction:
+    """Return the simplest fraction that is rounded to a scale in float32: 8/5 for 1.6, 1/3 for 0.33333334."""
+    exact = float(scale)
+    fractions = (Fraction(round(exact * d), d) for d in range(1, 2**24))
+    return next((f for f in fractions if np.float32(float(f)) == scale), Fraction(exact))
+
+
+def _coordinates(n: Call, length: int, size: int, scale: Fraction) -> list[Fraction]:
+    """Return where each new entry lies on the old axis: exactly, because half an entry more or less decides on the nearest."""
     old = n.op == "Upsample" or n.opset < 11
     mode = n.attribute("coordinate_transformation_mode", "asymmetric" if old else "half_pixel")
-    half, one = np.float32(0.5), np.float32(1)
-    new = [np.float32(i) for i in range(size)]
+    half = Fraction(1, 2)
     if mode == "asymmetric":
-        return [i / scale for i in new]
+        return [i / scale for i in range(size)]
     if mode == "align_corners":
-        return [i * np.float32(length - 1) / np.float32(max(1, size - 1)) for i in new]
+        return [Fraction(i * (length - 1), max(1, size - 1)) for i in range(size)]
     if mode == "tf_half_pixel_for_nn":
-        return [(i + half) / scale for i in new]
+        return [(i + half) / scale for i in range(size)]
     if mode == "pytorch_half_pixel" and size == 1:
-        return [np.float32(0)]
+        return [Fraction(0)]
     if mode in ("half_pixel", "pytorch_half_pixel"):
-        return [(i + half) / scale - half for i in new]
+        return [(i + half) / scale - half for i in range(size)]
     if mode == "half_pixel_symmetric":
-        adjustment = np.float32(size) / (scale * np.float32(length))
-        shift = np.float32(length) / 2 * (one - adjustment)
-        return [shift + (i + half) / scale - half for i in new]
+        shift = Fraction(length, 2) * (1 - size / (scale * length))
+        return [shift + (i + half) / scale - half for i in range(size)]
     n.builder.refuse(f"places pixels with mode {mode!r}", "use 'half_pixel', 'align_corners' or 'asymmetric'")
 
 
-def _nearest(n: Call, x: Live, axis: int, places: Sequence[np.float32], scale: np.float32) -> Live:
+def _nearest(n: Call, x: Live, axis: int, places: Sequence[Fraction], scale: Fraction) -> Live:
     old = n.op == "Upsample" or n.opset < 11
     mode = n.attribute("nearest_mode", "simple" if old else "round_prefer_floor")
     length = n.builder.source_shape(x)[axis]
-    rounded = [_rounded(p, mode, shrinks=bool(scale < 1)) for p in places]
+    rounded = [_rounded(p, mode, shrinks=scale < 1) for p in places]
     return n.builder.gather(x, axis, torch.tensor([min(max(i, 0), length - 1) for i in rounded]))
 
 
-def _rounded(place: np.float32, mode: str, shrinks: bool) -> int:
+def _rounded(place: Fraction, mode: str, shrinks: bool) -> int:
     if mode == "floor" or (mode == "simple" and not shrinks):
         return math.floor(place)
     if mode in ("ceil", "simple"):
         return math.ceil(place)
-    return math.ceil(place - np.float32(0.5)) if mode == "round_prefer_floor" else math.floor(place + np.float32(0.5))
+    return math.ceil(place - Fraction(1, 2)) if mode == "round_prefer_floor" else math.floor(place + Fraction(1, 2))
 
 
-def _linear(n: Call, x: Live, axis: int, places: Sequence[np.float32]) -> Live:
+def _linear(n: Call, x: Live, axis: int, places: Sequence[Fraction]) -> Live:
     last = n.builder.source_shape(x)[axis] - 1
-    inside = [min(max(float(p), 0.0), float(last)) for p in places]
-    low = tuple(min(int(p), last) for p in inside)
+    inside = [min(max(p, Fraction(0)), Fraction(last)) for p in places]
+    low = tuple(math.floor(p) for p in inside)
     high = tuple(min(i + 1, last) for i in low)
-    share = tuple(p - i for p, i in zip(inside, low, strict=True))
+    share = tuple(float(p - i) for p, i in zip(inside, low, strict=True))
     return n.builder.fixed("resize", blend, x, dim=n.builder.axis(x, axis), low=low, high=high, share=share)
