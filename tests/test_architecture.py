@@ -127,7 +127,9 @@ FOLDERS: dict[str, tuple[set[str], ...]] = {
         {"local"},
     ),
     "_subdivision": (
-        {"cell_maps", "locate", "saved", "stages", "workspace"},
+        {"cell_maps", "locate", "saved", "stages"},
+        {"fronts"},
+        {"workspace"},
         {"engine"},
         {"tasks"},
         {"partitions"},

@@ -28,6 +28,7 @@ class Cells:
     Cell i has the vertices `vertex[start[i]:start[i+1]]`, rows of `points` (vertices, dim), the domain's coordinates
     times `weight`: a weight of 0 makes a row a direction in which the cell has no end. Row k of `facets` holds as bits the
     dim facets of its cell that incidence k lies on; bits below `sides` are the domain's own. `words` holds the patterns.
+    `fragile` decisions, as in `RegionCount`, were taken on the way since the part before.
     """
 
     points: Array
@@ -38,9 +39,17 @@ class Cells:
     words: Array
     sides: int
     layers: tuple[UnitLayer, ...]
+    fragile: int = 0
 
     def __len__(self) -> int:
         return len(self.start) - 1
+
+    @classmethod
+    def none(cls, dim: int, sides: int, layers: tuple[UnitLayer, ...], fragile: int) -> Cells:
+        """Return no cells, but the decisions that led to none."""
+        words = np.zeros((0, sum(layer.num_bytes for layer in layers) // 8), np.uint64)
+        pool = (np.zeros((0, dim)), np.zeros(0), np.zeros(1, np.int64), np.zeros(0, np.int32))
+        return cls(*pool, np.zeros((0, 1), np.uint64), words, sides, layers, fragile)
 
     def select(self, count: int) -> Cells:
         """Return the first cells, with the whole pool."""

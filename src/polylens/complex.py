@@ -128,7 +128,9 @@ class Complex(Result):
     `mesh` has the vertices, merged where they coincide, and the incidences: cell i has the vertices
     `mesh.vertex[mesh.start[i]:mesh.start[i+1]]`, of which some may be the same (a degenerate cell is held as a simple
     one), with the facets that each lies on as bits of `mesh.facets`; bits below `sides` are the domain's own. `words` are
-    the patterns, one row a cell. Coordinates are the domain's; volumes are in units of the input.
+    the patterns, one row a cell. Coordinates are the domain's; volumes are in units of the input. `fragile` decisions were
+    taken on the way on values that rounding may have turned, as in `RegionCount`: with none, cells are those of exact
+    arithmetic on the weights.
     """
 
     network: Network
@@ -137,13 +139,14 @@ class Complex(Result):
     mesh: Mesh
     words: Array
     sides: int
+    fragile: int = 0
 
     @classmethod
     def of(cls, network: Network, domain: Domain, parts: Sequence[Cells], tolerance: Tolerance) -> Complex:
         """Return the complex of cells that come in parts, which share no vertices with one another."""
         from ._kernels.faces import Mesh, merged
 
-        parts = [_used(p) for p in parts]
+        fragile, parts = sum(p.fragile for p in parts), [_used(p) for p in parts if len(p)]
         bits = max((p.facets.shape[1] for p in parts), default=1)
         if not parts:
             raise GeometryError("complex: expected one cell or more; got none; is the domain empty?")
@@ -157,7 +160,8 @@ class Complex(Result):
         for p, end in zip(parts, ends[:-1], strict=True):
             facets[end : end + len(p.vertex), : p.facets.shape[1]] = p.facets
         words = np.ascontiguousarray(np.concatenate([p.words for p in parts]))
-        return cls(network, domain, tolerance, Mesh(points, count, reach, start, vertex, facets), words, parts[0].sides)
+        mesh = Mesh(points, count, reach, start, vertex, facets)
+        return cls(network, domain, tolerance, mesh, words, parts[0].sides, fragile)
 
     # -- the cells
 
@@ -470,6 +474,8 @@ class Complex(Result):
         if self.domain.is_bounded:
             v = self.volumes
             lines.append(f"  volumes from {v.min():.3g} to {v.max():.3g}, median {np.median(v):.3g}, {v.sum():.6g} together")
+        if self.fragile:
+            lines.append(f"  {self.fragile} decisions that rounding may have turned")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -480,6 +486,7 @@ class Complex(Result):
             "num_vertices": self.num_vertices,
             "num_directions": len(self.directions),
             "volume": float(self.volumes.sum()),
+            "fragile": self.fragile,
             "tolerance": self.tolerance.relative,
         }
 
@@ -492,6 +499,7 @@ class Complex(Result):
         from ._subdivision.partitions import fingerprint
 
         head = {"format": _FORMAT, "network": fingerprint(self.network), "factor": self.tolerance.factor, "sides": self.sides}
+        head |= {"fragile": self.fragile}
         arrays: dict[str, Any] = head | self.mesh._asdict() | {"words": self.words} | arrays_of(self.domain)
         with write_atomically(Path(path)) as part, part.open("wb") as file:
             np.savez(file, **arrays)
@@ -568,13 +576,14 @@ def load_complex(path: str | PathLike[str], net: Network) -> Complex:
         mesh = Mesh(**{name: arrays[name] for name in Mesh._fields})._replace(finite=int(arrays["finite"]))
         domain, words, written = domain_from(arrays, source), arrays["words"], str(arrays["network"])
         sides, tolerance = int(arrays["sides"]), Tolerance(float(arrays["factor"]))
+        fragile = int(arrays["fragile"]) if "fragile" in arrays else 0
     except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
         if isinstance(error, FileError):
             raise
         raise FileError(f"{source}: expected a complex written by Complex.save ({_FORMAT}); {error}") from None
     if written != fingerprint(net):
         raise InputError(f"{source}: expected the network that this complex was made of; got another one, {net!r}")
-    return Complex(net, domain, tolerance, mesh, words, sides)
+    return Complex(net, domain, tolerance, mesh, words, sides, fragile)
 
 
 def _integer(value: Any, what: str, wanted: str) -> int:

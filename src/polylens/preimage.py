@@ -185,6 +185,11 @@ class Preimage(Result):
         return float(self.arrays.volume[self.arrays.dimension == self.domain.dim].sum())
 
     @property
+    def fragile(self) -> int:
+        """How many decisions on the way rounding may have turned, as in `RegionCount`: with none, the pieces are exact."""
+        return self.fate.fragile
+
+    @property
     def fraction(self) -> float | None:
         """The part of the domain's volume, between 0 and 1; None in an unbounded domain."""
         total = self.domain.volume
@@ -278,6 +283,8 @@ class Preimage(Result):
         if self.ties:
             lines.append(f"  {len(self.ties)} full-dimensional pieces on which outputs tie")
         lines.append(f"  {self.cover}")
+        if self.fragile:
+            lines.append(f"  {self.fragile} decisions that rounding may have turned")
         return "\n".join(lines)
 
     @property
@@ -301,6 +308,7 @@ class Preimage(Result):
             "ties": len(self.ties),
             "complete": self.complete,
             "reason": self.reason,
+            "fragile": self.fragile,
             "cells": {"dropped": self.fate.dropped, "outside": outside, "inside": within, "cut": cut},
             "seconds": self.seconds,
         }

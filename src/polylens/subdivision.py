@@ -74,9 +74,10 @@ class RegionCount(Result):
     ended the search, a lower bound, and `covered` the part of the domain's volume that they fill. `per_layer` says for
     every gate how many patterns its units take together with those of all gates before it. `bound` is the number that
     hyperplanes in general position would reach, gate by gate. `volume` is that of the cells, None where it was not
-    measured. `fragile` decisions fell on values between rounding and 1e-9 of their terms; `dropped` is the largest part
-    that counted as zero and `kept` the smallest that did not: far apart, they say that no decision was close. Both depend
-    on how work was shared out, because rounding does.
+    measured. `fragile` decisions fell on values between rounding and 1e-9 of their terms, or on sums that counted as zero
+    though some of their terms are smaller than the rounding of others: there exact arithmetic may find more regions, or
+    fewer. `dropped` is the largest part that counted as zero and `kept` the smallest that did not: far apart, they say that
+    no decision was close. All three depend on how work was shared out, because rounding does.
     """
 
     count: int
@@ -108,7 +109,7 @@ class RegionCount(Result):
             part = "" if self.covered is None else f" with {self.covered:.3%} of the volume covered"
             lines.append(f"  ended by {self.reason}{part}")
         if self.fragile:
-            lines.append(f"  {self.fragile} decisions on values below 1e-9 of their terms (the smallest kept: {self.kept:.2g})")
+            lines.append(f"  {self.fragile} decisions that rounding may have turned (the smallest part kept: {self.kept:.2g})")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from .frames import (
     COUNTING,
     DEPTH,
     DONE,
+    FRAGILE,
     FRAGILE_BELOW,
     FRAME_FULL,
     NEGATIVE_ONLY,
@@ -46,6 +47,7 @@ class Planes(NamedTuple):
 
     A value counts as zero within `magnitude[q] * m + constant[q] * w + inherited[q] * e`, with m, w, e the vertex's own;
     `ceiling` is the largest of these tolerances over the chunk, `unit_roundoff` the part of the terms that they stand for.
+    `uneven` hyperplanes have terms that are smaller than the tolerance alone.
     """
 
     at: Array
@@ -54,6 +56,7 @@ class Planes(NamedTuple):
     constant: Array
     inherited: Array
     ceiling: Array
+    uneven: Array
     unit_roundoff: float
 
 
@@ -73,11 +76,26 @@ def classify(z, planes, pool, first, last, positive, negative, slack, state):
                     least = planes.ceiling[q]
                     if abs(value) <= least * near:
                         least = tolerance_at(planes, pool, v, q)
-                        note(value, least, planes, slack, state)
+                        note(value, least, q, planes, slack, state)
                     up |= np.uint64(value > least) << np.uint64(bit)
                     down |= np.uint64(value < -least) << np.uint64(bit)
                 positive[v, k * (width // 64) + word] = up
                 negative[v, k * (width // 64) + word] = down
+
+
+@compiled
+def in_doubt(z, planes, weight):
+    """Say whether some value may count as zero without being it."""
+    width = len(planes.ceiling) // planes.at.shape[0]
+    for v in range(len(z)):
+        for k in range(planes.at.shape[0]):
+            found = False
+            for unit in range(z.shape[1]):
+                value = abs(z[v, unit] - planes.at[k, unit] * weight[v])
+                found |= (value != 0.0) & (value <= planes.ceiling[k * width + unit])
+            if found:
+                return True
+    return False
 
 
 @compiled
@@ -120,13 +138,13 @@ def _cross(frame, q, planes, pool, pairs, slack, state):
         least = planes.ceiling[q]
         if abs(value) <= near:
             least = tolerance_at(planes, pool, frame.vertex[i], q)
-            note(value, least, planes, slack, state)
+            note(value, least, q, planes, slack, state)
         pairs.value[i], pairs.least[i] = value, least
     return find_edges(frame, pairs)
 
 
 @compiled
-def _settle(frame, q, side, positive, pairs, planes, pool, child):
+def _settle(frame, q, side, positive, pairs, planes, pool, child, slack, state):
     """Keep the columns whose hyperplanes still cross the child, and write the sides of the others into its pattern."""
     size, kept = child.size[0], 0
     for w in range(len(frame.words)):
@@ -139,9 +157,12 @@ def _settle(frame, q, side, positive, pairs, planes, pool, child):
             highest, lowest = max(highest, child.value[i]), min(lowest, child.value[i])
         r = child.column[c]
         least = planes.ceiling[r]
+        if planes.uneven[r]:
+            for i in range(c * size, (c + 1) * size):
+                state[FRAGILE] += abs(child.value[i]) <= least
         above, below = highest > least, lowest < -least
         if highest > 0.0 and (not above or (lowest < 0.0 and not below)):
-            above, below = _look_closer(frame, c, r, side, pairs, planes, pool, child)
+            above, below = _look_closer(frame, c, r, side, pairs, planes, pool, child, slack, state)
         if above and below:
             if kept < c:
                 for i in range(size):
@@ -154,17 +175,19 @@ def _settle(frame, q, side, positive, pairs, planes, pool, child):
 
 
 @compiled
-def _look_closer(frame, c, q, side, pairs, planes, pool, child):
+def _look_closer(frame, c, q, side, pairs, planes, pool, child, slack, state):
     """Return whether some vertex of the child is above and some below the hyperplane, by their own tolerances."""
     above, below, at = False, False, c * child.size[0]
     for i in side:
         least = tolerance_at(planes, pool, frame.vertex[i], q)
+        note(child.value[at], least, q, planes, slack, state)
         above, below = above or child.value[at] > least, below or child.value[at] < -least
         at += 1
     for k in range(pairs.size[2]):
         t = pairs.between[k]
         a, b = frame.vertex[pairs.first[k]], frame.vertex[pairs.second[k]]
         least = (1.0 - t) * tolerance_at(planes, pool, a, q) + t * tolerance_at(planes, pool, b, q)
+        note(child.value[at], least, q, planes, slack, state)
         above, below = above or child.value[at] > least, below or child.value[at] < -least
         at += 1
     return above, below
@@ -198,9 +221,9 @@ def _split(frame, parent, planes, pool, table, pairs, lower, upper, arena, out, 
         return BITS_FULL
     if state[POOL] + pairs.size[2] > len(pool.weight):
         return POOL_FULL
-    _settle(frame, q, below, False, pairs, planes, pool, lower)
+    _settle(frame, q, below, False, pairs, planes, pool, lower, slack, state)
     if not options[NEGATIVE_ONLY]:
-        _settle(frame, q, above, True, pairs, planes, pool, upper)
+        _settle(frame, q, above, True, pairs, planes, pool, upper, slack, state)
     if not has_room(arena, state[DEPTH], lower, upper):
         return ARENA_FULL
     if not (options[COUNTING] and lower.size[1] <= 1):

@@ -20,6 +20,7 @@ from .frames import (
     COUNTING,
     DEPTH,
     DONE,
+    FRAGILE,
     FRAGILE_BELOW,
     FRAME_FULL,
     OUT_FULL,
@@ -53,11 +54,12 @@ class Windows(NamedTuple):
     constant: Array
     inherited: Array
     ceiling: Array
+    uneven: Array
     unit_roundoff: float
 
 
 @compiled
-def classify_max(z, windows, pool, first, last, leading):
+def classify_max(z, windows, pool, first, last, leading, state):
     """Write for every vertex and window which candidates no other is ahead of by more than both tolerances, as bits."""
     count, candidates = windows.table.shape
     words = leading.shape[2]
@@ -70,14 +72,32 @@ def classify_max(z, windows, pool, first, last, leading):
                     best = max(best, windows.sign * z[v, q] - tolerance_at(windows, pool, v, q))
             for w in range(words):
                 leading[v, u, w] = 0
+            ahead, uneven = 0, False
             for c in range(candidates):
                 q = windows.table[u, c]
                 if q >= 0 and windows.sign * z[v, q] + tolerance_at(windows, pool, v, q) >= best:
                     leading[v, u, c // 64] |= np.uint64(1) << np.uint64(c % 64)
+                    ahead, uneven = ahead + 1, uneven or windows.uneven[q]
+            state[FRAGILE] += ahead > 1 and uneven
 
 
 @compiled
-def _load(cell, cells, z, windows, pool, leading, frame):
+def in_doubt_max(z, windows):
+    """Say whether two candidates of some window may count as one where neither is ahead by rounding alone."""
+    for v in range(len(z)):
+        for u in range(len(windows.table)):
+            best = -np.inf
+            for q in windows.table[u]:
+                if q >= 0:
+                    best = max(best, windows.sign * z[v, q])
+            for q in windows.table[u]:
+                if q >= 0 and windows.sign * z[v, q] < best and windows.sign * z[v, q] + 2.0 * windows.ceiling[q] >= best:
+                    return True
+    return False
+
+
+@compiled
+def _load(cell, cells, z, windows, pool, leading, frame, state):
     """Copy a cell into the frame with the candidates of its undecided windows; return whether there was room."""
     start, count = cells.start[cell], cells.start[cell + 1] - cells.start[cell]
     if not load_vertices(cell, cells, frame):
@@ -101,7 +121,7 @@ def _load(cell, cells, z, windows, pool, leading, frame):
             frame.column[found] = u * candidates + c
             found += 1
     frame.size[1] = found
-    _settle(frame, windows, pool)
+    _settle(frame, windows, pool, state)
     return True
 
 
@@ -133,30 +153,35 @@ def _write(words, unit, piece, count):
 
 
 @compiled
-def _compare(frame, a, b, windows, pool, pairs):
+def _place(frame, column, windows):
+    """Return where the candidate of a column stands in z."""
+    candidates = windows.table.shape[1]
+    return windows.table[frame.column[column] // candidates, frame.column[column] % candidates]
+
+
+@compiled
+def _compare(frame, a, b, windows, pool, pairs, state):
     """Write the lead of column a over column b at all vertices; return whether it leads, and trails, anywhere."""
-    count, candidates = frame.size[0], windows.table.shape[1]
-    p, q = frame.column[a], frame.column[b]
-    p, q = windows.table[p // candidates, p % candidates], windows.table[q // candidates, q % candidates]
-    ahead, behind = False, False
+    count, p, q = frame.size[0], _place(frame, a, windows), _place(frame, b, windows)
+    ahead, behind, uneven = False, False, windows.uneven[p] or windows.uneven[q]
     for i in range(count):
         lead = frame.value[a * count + i] - frame.value[b * count + i]
         least = tolerance_at(windows, pool, frame.vertex[i], p) + tolerance_at(windows, pool, frame.vertex[i], q)
         pairs.value[i], pairs.least[i] = lead, least
         ahead, behind = ahead or lead > least, behind or lead < -least
+        state[FRAGILE] += uneven and abs(lead) <= least
     return ahead, behind
 
 
 @compiled
-def _beats(frame, a, b, windows, pool):
+def _beats(frame, a, b, windows, pool, state):
     """Say whether column a is nowhere behind column b, and ahead somewhere or the lower of the two."""
-    count, candidates = frame.size[0], windows.table.shape[1]
-    p, q = frame.column[a], frame.column[b]
-    p, q = windows.table[p // candidates, p % candidates], windows.table[q // candidates, q % candidates]
-    ahead = a < b
+    count, p, q = frame.size[0], _place(frame, a, windows), _place(frame, b, windows)
+    ahead, uneven = a < b, windows.uneven[p] or windows.uneven[q]
     for i in range(count):
         lead = frame.value[a * count + i] - frame.value[b * count + i]
         least = tolerance_at(windows, pool, frame.vertex[i], p) + tolerance_at(windows, pool, frame.vertex[i], q)
+        state[FRAGILE] += uneven and abs(lead) <= least
         if lead < -least:
             return False
         ahead = ahead or lead > least
@@ -173,7 +198,7 @@ def _group(frame, first, candidates):
 
 
 @compiled
-def _settle(frame, windows, pool):
+def _settle(frame, windows, pool, state):
     """Drop candidates that another beats on the whole cell, and windows of which one is left: their pieces are decided."""
     candidates, count = windows.table.shape[1], frame.size[0]
     kept, first = 0, 0
@@ -182,7 +207,7 @@ def _settle(frame, windows, pool):
         for a in range(first, last):
             beaten = False
             for b in range(first, last):
-                beaten = beaten or (b != a and _beats(frame, b, a, windows, pool))
+                beaten = beaten or (b != a and _beats(frame, b, a, windows, pool, state))
             if not beaten:
                 frame.mark[kept] = a
                 kept += 1
@@ -232,14 +257,14 @@ def _clip(frames, a, windows, pool, table, pairs, options, slack, state):
             continue
         frame = frames[0] if current == 0 else (frames[1] if current == 1 else frames[2])
         low, high = min(a, b), max(a, b)
-        ahead, behind = _compare(frame, low, high, windows, pool, pairs)
+        ahead, behind = _compare(frame, low, high, windows, pool, pairs, state)
         if (a == low and not ahead and behind) or (a == high and not behind):
             return DONE, -1
         if not (ahead and behind):
             continue
         for i in range(frame.size[0]):
             if abs(pairs.value[i]) <= pairs.least[i] * (FRAGILE_BELOW / windows.unit_roundoff):
-                note(pairs.value[i], pairs.least[i], windows, slack, state)
+                note(pairs.value[i], pairs.least[i], _place(frame, low, windows), windows, slack, state)
         target = 2 if current == 1 else 1
         child = frames[1] if target == 1 else frames[2]
         if not find_edges(frame, pairs):
@@ -281,7 +306,7 @@ def _candidate(frames, windows, pool, table, pairs, arena, out, options, slack, 
             return FRAME_FULL
         code = frames[0].column[a]
         _write(child.words, code // candidates, code % candidates, len(windows.table))
-        _settle(child, windows, pool)
+        _settle(child, windows, pool, state)
         if child.size[1] == 0 and options[COUNTING]:
             state[COUNT] += 1
         elif child.size[1] == 0:
@@ -309,7 +334,7 @@ def cut_max(cells, z, windows, leading, pool, floor, table, pairs, frames, arena
         cell = state[CELL]
         if cell == len(cells.start) - 1:
             return DONE
-        if not _load(cell, cells, z, windows, pool, leading, frames[0]):
+        if not _load(cell, cells, z, windows, pool, leading, frames[0], state):
             return FRAME_FULL
         if frames[0].size[1] == 0:
             if options[COUNTING]:

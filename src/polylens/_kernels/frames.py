@@ -117,9 +117,16 @@ def tolerance_at(planes, pool, vertex, q):
 
 
 @compiled
-def note(value, tolerance, planes, slack, state):
-    """Keep the largest value that counts as zero and the smallest that does not, as parts of their terms."""
-    if value == 0.0 or tolerance == 0.0:
+def note(value, tolerance, q, planes, slack, state):
+    """Keep the largest value that counts as zero and the smallest that does not, as parts of their terms.
+
+    A value that counts as zero is fragile where the terms of its hyperplane are uneven: the smaller ones are lost in it.
+    """
+    if tolerance == 0.0:
+        return
+    if planes.uneven[q] and abs(value) <= tolerance:
+        state[FRAGILE] += 1
+    if value == 0.0:
         return
     part = abs(value) / tolerance * planes.unit_roundoff
     if abs(value) <= tolerance:
@@ -400,6 +407,29 @@ def interpolate(rows, pool, first, last):
         a, b, t = pool.positive[v], pool.negative[v], pool.between[v]
         for c in range(rows.shape[1]):
             rows[v, c] = (1.0 - t) * rows[a, c] + t * rows[b, c]
+
+
+@compiled
+def snap(z, at, ceiling, magnitude, constant, inherited, size, weight, error, low, high):
+    """Move values to the breakpoint that they count as being on, as `tolerance_at` says from the vertices' own numbers.
+
+    `low` and `high` (breakpoints, units) take the least and the largest of what values are above each breakpoint.
+    """
+    width, units = len(ceiling) // at.shape[0], z.shape[1]
+    for v in range(len(z)):
+        for k in range(at.shape[0]):
+            near = False
+            for unit in range(units):
+                apart = z[v, unit] - at[k, unit] * weight[v]
+                low[k, unit], high[k, unit] = min(low[k, unit], apart), max(high[k, unit], apart)
+                near |= abs(apart) <= ceiling[k * width + unit]
+            if not near:
+                continue
+            for unit in range(units):
+                q, place = k * width + unit, at[k, unit] * weight[v]
+                apart = abs(z[v, unit] - place)
+                if apart <= ceiling[q] and apart <= magnitude[q] * size[v] + constant[q] * weight[v] + inherited[q] * error[v]:
+                    z[v, unit] = place
 
 
 @compiled

@@ -15,18 +15,23 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(slots=True)
 class Fate:
-    """What became of the cells looked at: dropped in front of the gates (by gate), outside the target, wholly inside, cut."""
+    """What became of the cells looked at: dropped in front of the gates (by gate), outside the target, wholly inside, cut.
+
+    `fragile` counts decisions that rounding may have turned, as in `RegionCount`.
+    """
 
     dropped: list[int] = field(default_factory=list)
     outside: int = 0
     inside: int = 0
     cut: int = 0
+    fragile: int = 0
 
     def add(self, other: Fate) -> None:
         """Take in what another task has met."""
         mine = self.dropped or [0] * len(other.dropped)
         self.dropped = [a + b for a, b in zip(mine, other.dropped, strict=True)]
         self.outside, self.inside, self.cut = (a + b for a, b in zip(self.counts, other.counts, strict=True))
+        self.fragile += other.fragile
 
     @property
     def counts(self) -> tuple[int, int, int]:

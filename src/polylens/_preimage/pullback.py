@@ -19,6 +19,7 @@ import torch
 from .._kernels.cut import Planes
 from .._kernels.frames import Cells as Incidences
 from .._subdivision.engine import Chunk, Engine, blinded
+from .._subdivision.fronts import Front
 from .._subdivision.tasks import Job, Task, alone, in_parallel, tasks
 from .._subdivision.workspace import Sweep, Tally, Workspace
 from ..cells import Cells, taken
@@ -96,7 +97,7 @@ class _Pullback:
         self.strict = [p.strict.numpy() for p in self.target.parts]
         self.reach = Reach(self.engine.network, self.engine.levels[-1].source, job.tolerance.relative)
         self.tried, self.lost = np.zeros(self.last), np.zeros(self.last)
-        self.fate = Fate([0] * self.last)
+        self.fate, self.fragile = Fate([0] * self.last), 0
         self.workspace: Workspace | None = None
         self.size = size_of(job.domain)
 
@@ -118,7 +119,10 @@ class _Pullback:
             yield from self.descend(level + 1, child)
 
     def _new_fate(self) -> Fate:
+        """Return what became of the cells since the last time."""
         fate, self.fate = self.fate, Fate([0] * self.last)
+        fate.fragile += self.engine.record.tally.fragile - self.fragile
+        self.fragile = self.engine.record.tally.fragile
         return fate
 
     # -- what cannot reach the target
@@ -127,9 +131,10 @@ class _Pullback:
         """Return the cells of a chunk from which some part of the target may be reached."""
         if self.tried[level] >= _TRIED and self.lost[level] < _WORTH * self.tried[level]:
             return chunk
-        stage = self.engine.levels[level]
-        values = self.engine.before(stage, chunk)[0]
-        low = self.reach.lowest(Cover(chunk.cells.start, chunk.cells.vertex, chunk.points, chunk.weight, values)).numpy()
+        front = self.engine.front(level, chunk)
+        at = (chunk.points, chunk.weight, self.engine.errors(front.vertices))
+        cover = Cover(chunk.cells.start, chunk.cells.vertex, *at, front.before, front.gains.profile)
+        low = self.reach.lowest(cover).numpy()
         kept = np.zeros(len(chunk), dtype=bool)
         for rows in self.rows:
             kept |= ~(low[:, rows] > 0).any(1)
@@ -142,23 +147,28 @@ class _Pullback:
     # -- what meets it
 
     def _leaves(self, chunk: Chunk) -> Found:
-        stage = self.engine.levels[-1]
-        _, z, largest, gains = self.engine.before(stage, chunk)
-        planes, words = self.engine.planes(stage, gains, largest, chunk)
+        found = Found([], [])
+        for part, front in self.engine.fronts(self.last, chunk):
+            self._meeting(part, front, found)
+        return found
+
+    def _meeting(self, chunk: Chunk, front: Front, found: Found) -> None:
+        """Add what the cells of a chunk hold of all parts of the target."""
+        planes = front.planes
         assert isinstance(planes, Planes)
-        count = z.shape[1]
-        room = np.outer(largest, planes.magnitude[:count]) + np.outer(chunk.weight, planes.constant[:count])
-        room += np.outer(chunk.error, planes.inherited[:count])
-        side = (z > room).astype(np.int8) - (z < -room)
+        count, (largest, weight, error) = front.z.shape[1], front.vertices
+        room = np.outer(largest, planes.magnitude[:count]) + np.outer(weight, planes.constant[:count])
+        room += np.outer(error, planes.inherited[:count])
+        side = (front.z > room).astype(np.int8) - (front.z < -room)
+        self.fate.fragile += int(((side == 0) & planes.uneven[:count]).sum())
         here, start = side[chunk.cells.vertex], chunk.cells.start[:-1]
         high, low = np.maximum.reduceat(here, start), np.minimum.reduceat(here, start)
-        found, used = Found([], []), np.zeros((3, len(chunk)), dtype=bool)
+        used = np.zeros((3, len(chunk)), dtype=bool)
         for part, rows in enumerate(self.rows):
-            self._part(part, chunk, high[:, rows], low[:, rows], (z, room, planes, words, largest), found, used)
+            self._part(part, chunk, high[:, rows], low[:, rows], (front, room), found, used)
         self.fate.inside += int(used[0].sum())
         self.fate.cut += int((used[1] & ~used[0]).sum())
         self.fate.outside += int((~used[0] & ~used[1]).sum())
-        return found
 
     def _part(self, part: int, chunk: Chunk, high: Array, low: Array, at: tuple[Any, ...], found: Found, used: Array) -> None:
         """Add what the cells hold of one part of the target."""
@@ -191,16 +201,15 @@ class _Pullback:
 
     def _cut(self, part: int, chunk: Chunk, chosen: Array, level: Array, at: tuple[Any, ...], found: Found) -> Array:
         """Add the cells cut along the rows of a part; return which of the chosen ones left nothing."""
-        z, _, planes, words, largest = at
-        blind = np.ones(len(planes.magnitude), dtype=bool)
+        front = at[0]
+        blind = np.ones(len(front.planes.magnitude), dtype=bool)
         blind[self.rows[part][~self.equal[part]]] = False
-        planes = blinded(planes, blind)
+        front = front._replace(planes=blinded(front.planes, blind))
         ends, index = taken(chunk.cells.start, chosen)
         cells = Incidences(ends, chunk.cells.vertex[index], chunk.cells.mask[index])
-        own = (cells, z, planes, largest, chunk.weight, chunk.error, {-1: chunk.points}, words)
-        job = Sweep(*own, clipping=True, reserved=self.engine.sides)
+        job = Sweep.of(cells, front, {-1: chunk.points}, clipping=True, reserved=self.engine.sides)
         if self.workspace is None or self.workspace.bits < cells.mask.shape[1]:
-            self.workspace = Workspace(cells.mask.shape[1], words, self.engine.chunk)
+            self.workspace = Workspace(cells.mask.shape[1], front.words, self.engine.chunk)
         empty = np.ones(len(chosen), dtype=bool)
         for done in self.workspace.sweep(job, Tally()):
             empty[done.parent] = False
@@ -211,7 +220,7 @@ class _Pullback:
 
     def _flat(self, part: int, chunk: Chunk, cell: int, at: tuple[Any, ...]) -> Flat | None:
         """Return what a cell holds of a part where that has no interior, None for nothing."""
-        z, room = at[0], at[1]
+        z, room = at[0].z, at[1]
         first, last = chunk.cells.start[cell : cell + 2]
         vertex, rows = chunk.cells.vertex[first:last], self.rows[part]
         generators = Generators(chunk.points[vertex], chunk.weight[vertex], chunk.cells.mask[first:last])

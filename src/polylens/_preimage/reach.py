@@ -37,13 +37,18 @@ class _Form(NamedTuple):
 
 
 class Cover(NamedTuple):
-    """Cells by their vertices: incidences, homogeneous coordinates, and the values (vertices, *shape) that are known there."""
+    """Cells by their vertices: incidences, homogeneous coordinates, and the values (vertices, *shape) that are known there.
+
+    An entry of a value may be off by its `profile` (1, *shape) times the vertex's `error`.
+    """
 
     start: Array
     vertex: Array
     points: Array
     weight: Array
+    error: Array
     values: dict[int, Tensor]
+    profile: dict[int, Tensor]
 
 
 class Reach:
@@ -88,7 +93,11 @@ class Reach:
         basis = torch.linalg.qr(torch.from_numpy(own)).Q.to(self.network.device)
         one = basis.sum(1)
         scale = None if (weight == 1.0).all() else torch.from_numpy(weight).to(basis.device)
-        forms = {v: self._start(t[torch.from_numpy(index).to(t.device)], scale, basis) for v, t in cover.values.items()}
+        error = torch.from_numpy((cover.error[index] / weight[:, :, 0]).max(1)).to(basis.device)
+        forms = {}
+        for v, rows in cover.values.items():
+            rough = cover.profile[v] * error.reshape(-1, *(1,) * (rows.ndim - 1))
+            forms[v] = self._start(rows[torch.from_numpy(index).to(rows.device)], scale, basis, rough)
         for k in range(min(forms) + 1, self.last + 1):
             node = self.network.nodes[k - 1]
             if k in forms or not all(i in forms for i in node.inputs):
@@ -103,12 +112,20 @@ class Reach:
         low, _ = _range(forms[self.last], basis)
         return low.flatten(1).cpu()
 
-    def _start(self, rows: Tensor, weight: Tensor | None, basis: Tensor) -> _Form:
+    def _start(self, rows: Tensor, weight: Tensor | None, basis: Tensor, error: Tensor) -> _Form:
+        """Return values that are known at vertices as affine functions.
+
+        The radius covers what they may be off, and the coefficients' own rounding. An affine function that is off by at
+        most e at all vertices of a cell is off by at most e all over it, because every point is a convex combination of
+        vertices. Values are sums whose terms may cancel, or that a gate cut off at a rounding: what they are off is a part of
+        the terms, which the error holds, and not of what is left of them. The coefficients are the values' products with an
+        orthonormal basis: off by some roundings of the largest.
+        """
         values = rows.reshape(*rows.shape[:2], -1)
         values = values if weight is None else values / weight
         low, high = (t.reshape(len(rows), *rows.shape[2:]) for t in (values.amin(1), values.amax(1)))
         size = torch.maximum(-low, high)
-        radius = 4 * self.unit * size
+        radius = 4 * self.unit * size + 4 * error
         coefficients = (basis.mT @ values).reshape(len(rows), -1, *rows.shape[2:])
         return _Form(coefficients, radius, size, (low - radius, high + radius))
 

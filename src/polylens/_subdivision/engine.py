@@ -22,16 +22,18 @@ from .._types import Tolerance
 from ..cells import Cells, taken
 from ..domain import Domain
 from ..errors import ShapeError
-from ..gates import Choice, Gate, MaxGate, spread
+from ..gates import Choice, Gate, MaxGate
 from ..germ import exact
 from ..network import Network
 from ..pattern import UnitLayer
-from .stages import Gains, Stage, Values, advance, gains, gated, jumps, padded, stages, stretched, words_of
+from .fronts import Front, Vertices, alike, in_doubt, living, planes_of, snapped, wide
+from .stages import Stage, Values, advance, gains, gated, jumps, stages, stretched, words_of
 from .workspace import Cut, Sweep, Tally, Workspace
 
 Array = np.ndarray[Any, Any]
 _CELLS = 8192  # of a chunk, at most: enough for full products, few enough to stay near the caches
 _VALUES = 1 << 23  # carried at the vertices of as many as that: 64 MB
+_INPUT = -1  # the number under which rows hold a gate's input, on the way through it
 
 
 @dataclass(eq=False, slots=True)
@@ -128,7 +130,7 @@ class Engine:
 
     def new_record(self) -> Record:
         """Return a record of nothing; it is what the run writes to from now on."""
-        self.record = Record([0] * len(self.levels), [set() for _ in self.levels])
+        self.record, self._told = Record([0] * len(self.levels), [set() for _ in self.levels]), 0
         return self.record
 
     # -- the run
@@ -136,10 +138,17 @@ class Engine:
     def run(self) -> Iterator[Cells]:
         """Yield all cells, some thousand at a time."""
         for chunk in self.first():
-            yield from self.descend(0, chunk)
+            yield from self.cells(0, chunk)
+
+    def cells(self, level: int, chunk: Chunk) -> Iterator[Cells]:
+        """Yield the cells that a chunk in front of the given gate falls into, with all fragile decisions on the way."""
+        yield from self.descend(level, chunk)
+        late = self._fragile()
+        if late:
+            yield Cells.none(self.domain.dim, self.sides, self.network.gates, late)
 
     def descend(self, level: int, chunk: Chunk) -> Iterator[Cells]:
-        """Yield the cells that a chunk in front of the given gate falls into."""
+        """Do as `cells`, but that decisions on the last cells may be missing."""
         if level == len(self.levels):
             yield self._leaves(chunk)
             return
@@ -150,7 +159,12 @@ class Engine:
 
     def _leaves(self, chunk: Chunk) -> Cells:
         own = (chunk.points, chunk.weight, *chunk.cells, chunk.words)
-        return Cells(*own, self.sides, self.network.gates)
+        return Cells(*own, self.sides, self.network.gates, self._fragile())
+
+    def _fragile(self) -> int:
+        """Return how many fragile decisions there were since the last time."""
+        before, self._told = self._told, self.record.tally.fragile
+        return self._told - before
 
     def _note(self, level: int, chunk: Chunk) -> None:
         """Count the cells behind a gate."""
@@ -185,12 +199,12 @@ class Engine:
         z = chunk.points @ matrix.T - chunk.weight[:, None] * bound
         width, unit = 64 * words_of(len(bound)), self.tolerance.relative
         scale = _scale(chunk.points)
-        magnitude = _wide(np.abs(matrix) @ scale * unit, width)
-        constant = _wide(np.abs(bound) * unit, width)
-        largest = np.abs(chunk.points / scale).max(1, initial=0.0)
+        magnitude = wide(np.abs(matrix) @ scale * unit, width)
+        constant = wide(np.abs(bound) * unit, width)
+        largest = np.abs(chunk.points * _inverse(scale)).max(1, initial=0.0)
         ceiling = magnitude * largest.max() + constant * chunk.weight.max()
         flat = np.zeros((1, width))
-        planes = cut.Planes(flat, np.ones(1), magnitude, constant, flat[0], ceiling, unit)
+        planes = cut.Planes(flat, np.ones(1), magnitude, constant, flat[0], ceiling, np.zeros(width, dtype=bool), unit)
         rows, words = {-1: chunk.points}, width // 64
         own = (chunk.cells, z, planes, largest, chunk.weight, chunk.error, rows, words)
         job = Sweep(*own, clipping=True, first_bit=first_bit)
@@ -205,21 +219,35 @@ class Engine:
 
         Carried values are views that hold until the next chunk is asked for.
         """
+        for part, front in self.fronts(level, chunk):
+            yield from self._children(level, part, front)
+
+    def _children(self, level: int, chunk: Chunk, front: Front) -> Iterator[Chunk]:
         stage, final_level = self.levels[level], level == len(self.levels) - 1
-        before, z, largest, found = self.before(stage, chunk)
         rows = {-1: chunk.points}
         if not final_level:
-            rows |= {v: t.reshape(len(t), -1).cpu().numpy() for v, t in before.items()}
-        planes, words = self.planes(stage, found, largest, chunk)
+            rows |= {v: t.reshape(len(t), -1).cpu().numpy() for v, t in front.before.items()}
         counted = self.counting and final_level
-        own = (chunk.cells, z, planes, largest, chunk.weight, chunk.error, {} if counted else rows, words)
-        job = Sweep(*own, counting=counted, reserved=self.sides)
+        job = Sweep.of(chunk.cells, front, {} if counted else rows, counting=counted, reserved=self.sides)
         counted_before = self.record.tally.count
-        for done in self._workspace(level, chunk, words).sweep(job, self.record.tally):
-            child = self._next(stage, planes, found, chunk, done, final_level)
+        for done in self._workspace(level, chunk, front.words).sweep(job, self.record.tally):
+            child = self._next(stage, front, chunk, done, final_level)
             self._note(level, child)
             yield child
         self.record.inner[level] += self.record.tally.count - counted_before if counted else 0
+
+    def fronts(self, level: int, chunk: Chunk) -> Iterator[tuple[Chunk, Front]]:
+        """Yield a chunk in front of a gate with the gate's hyperplanes, in parts where cells need tolerances of their own."""
+        front = self.front(level, chunk)
+        if not in_doubt(front):
+            yield chunk, front
+            return
+        for group in alike(self.network, self.levels[level], chunk, front, self.tolerance.relative):
+            part = chunk.select(group) if len(group) < len(chunk) else chunk
+            errors = {}
+            for v, error in front.errors.items():
+                errors[v] = error * living(self.network, v, part.words).amax(0, keepdim=True)
+            yield part, self.front(level, part, errors)
 
     def units(self, level: int) -> int:
         """Return how many units, or windows, a gate has."""
@@ -227,33 +255,43 @@ class Engine:
 
     def parted(self, level: int, chunk: Chunk, units: int) -> Iterator[Chunk]:
         """Yield the chunk cut by the first units of a gate only, in front of which it still is."""
-        stage = self.levels[level]
-        _, z, largest, found = self.before(stage, chunk)
-        planes, words = self.planes(stage, found, largest, chunk)
-        if isinstance(planes, Windows):
-            planes = planes._replace(table=planes.table[:units])
-        else:
-            later = np.arange(len(planes.magnitude)) % (64 * words // len(planes.at)) >= units
-            planes = blinded(planes, later)
-        rows = {-1: chunk.points, **chunk.carried}
-        own = (chunk.cells, z, planes, largest, chunk.weight, chunk.error, rows, words)
-        job = Sweep(*own, reserved=self.sides)
-        for done in Workspace(chunk.cells.mask.shape[1], words, self.chunk).sweep(job, Tally()):  # all will be cut again
-            carried = {v: r.copy() for v, r in done.rows.items() if v >= 0}
-            here = (done.rows[-1].copy(), done.weight.copy(), done.error.copy())
-            yield Chunk(_copied(done.cells), chunk.words[done.parent], *here, carried, chunk.profile)
+        for part, front in self.fronts(level, chunk):
+            planes = front.planes
+            if isinstance(planes, Windows):
+                planes = planes._replace(table=planes.table[:units])
+            else:
+                planes = blinded(planes, np.arange(len(planes.magnitude)) % (64 * front.words // len(planes.at)) >= units)
+            rows = {-1: part.points, **part.carried}
+            job = Sweep.of(part.cells, front._replace(planes=planes), rows, reserved=self.sides)
+            workspace = Workspace(part.cells.mask.shape[1], front.words, self.chunk)
+            for done in workspace.sweep(job, Tally()):  # all will be cut again
+                carried = {v: r.copy() for v, r in done.rows.items() if v >= 0}
+                here = (done.rows[-1].copy(), done.weight.copy(), done.error.copy())
+                yield Chunk(_copied(done.cells), part.words[done.parent], *here, carried, part.profile)
 
     @torch.no_grad()
-    def before(self, stage: Stage, chunk: Chunk) -> tuple[Values, Array, Array, Gains]:
-        """Return the values in front of a gate at a chunk's vertices and the gate's input, with sizes and gains."""
+    def front(self, level: int, chunk: Chunk, errors: Values | None = None) -> Front:
+        """Return the values in front of a gate at a chunk's vertices, and the gate's hyperplanes with tolerances.
+
+        `errors` of the carried values replace those that the chunk came with, where a closer look has found smaller ones.
+        """
+        stage = self.levels[level]
         carried = {v: self._tensor(v, rows) for v, rows in chunk.carried.items()}
-        scales = {v: self._tensor(v, _scale(rows)[None]) for v, rows in chunk.carried.items()}
+        widest = {v: _scale(rows) for v, rows in chunk.carried.items()}
+        scales = {v: self._tensor(v, scale[None]) for v, scale in widest.items()}
         largest = np.zeros(len(chunk.weight))
         for v, rows in chunk.carried.items():
-            frames.sizes(rows, (1.0 / scales[v]).reshape(-1).cpu().numpy(), largest)
+            frames.sizes(rows, _inverse(widest[v]), largest)
+        vertices, errors = Vertices(largest, chunk.weight, chunk.error), errors or chunk.profile or scales
         before = advance(self.network, carried, max(carried), stage.before, self._weight(chunk.weight))
-        found = gains(self.network, stage, scales, chunk.profile or scales)
-        return before, before[stage.source].reshape(len(chunk.weight), -1).cpu().numpy(), largest, found
+        found = gains(self.network, stage, scales, errors, float(chunk.error.max()))
+        z = before[stage.source].reshape(len(chunk.weight), -1).cpu().numpy()
+        planes, words = planes_of(self.network, stage, found, vertices, self.tolerance.relative)
+        return Front(before, z, vertices, errors, found, planes, words)
+
+    def errors(self, vertices: Vertices) -> Array:
+        """Return the errors of values in front of a gate, of every vertex in parts of their profile."""
+        return self.tolerance.relative * np.maximum(vertices.largest, vertices.weight) + vertices.error
 
     def _weight(self, weight: Array) -> Tensor | None:
         return None if self.domain.is_bounded else torch.from_numpy(weight).to(self.network.device)
@@ -266,70 +304,29 @@ class Engine:
             self._workspaces[level] = Workspace(chunk.cells.mask.shape[1], words, self.chunk)
         return self._workspaces[level]
 
-    def planes(self, stage: Stage, found: Gains, largest: Array, chunk: Chunk) -> tuple[cut.Planes | Windows, int]:
-        """Return a gate's hyperplanes, or a max-gate's windows, with their tolerances, and the words of its pattern."""
-        step, unit = self.network.nodes[stage.value - 1].step, self.tolerance.relative
-        magnitude, constant, inherited = (
-            g.cpu().numpy() for g in (found.magnitude * unit, found.constant * unit, found.inherited)
-        )
-
-        def ceiling(magnitude: Array, constant: Array, inherited: Array) -> Array:
-            return magnitude * largest.max() + constant * chunk.weight.max() + inherited * chunk.error.max()
-
-        if isinstance(step, MaxGate):
-            table = step.candidates(self.network.shape_of(stage.source)).numpy()
-            layer = UnitLayer("", "", (len(table),), step.num_pieces)
-            return Windows(
-                table,
-                1.0 if step.largest else -1.0,
-                magnitude,
-                constant,
-                inherited,
-                ceiling(magnitude, constant, inherited),
-                unit,
-            ), layer.num_bytes // 8
-        gate = cast(Gate, step)
-        at, flip = _breakpoints(gate, self.network.shape_of(stage.source))
-        count, width = at.shape
-        magnitude, constant, inherited = (np.tile(_wide(g, width), count) for g in (magnitude, constant, inherited))
-        constant += np.abs(at).reshape(-1) * unit
-        return cut.Planes(
-            at, flip, magnitude, constant, inherited, ceiling(magnitude, constant, inherited), unit
-        ), count * width // 64
-
     @torch.no_grad()
-    def _next(
-        self, stage: Stage, planes: cut.Planes | Windows, found: Gains, chunk: Chunk, done: Cut, final_level: bool
-    ) -> Chunk:
+    def _next(self, stage: Stage, front: Front, chunk: Chunk, done: Cut, final_level: bool) -> Chunk:
         """Return finished cells with what the following gates need at their vertices."""
         step = cast(Choice, self.network.nodes[stage.value - 1].step)
         words = _planes_of(step, done.words, self.network.shape_of(stage.value))
         cells, points, weight = _copied(done.cells), done.rows[-1].copy(), done.weight.copy()
-        unit = self.tolerance.relative
-        error = unit * np.maximum(done.magnitude, weight) + done.error
+        error = self.errors(Vertices(done.magnitude, weight, done.error))
         chunk = Chunk(cells, np.concatenate([chunk.words[done.parent], words], 1), points, weight, error, {})
         if final_level:
             return chunk
         rows = {v: r for v, r in done.rows.items() if v >= 0}
+        rows[_INPUT], span = snapped(front.planes, rows[stage.source], done)
         pieces = None
         if jumps(step):
             rows = _unshared(chunk, rows)
             pieces = self._pieces(stage, words, np.diff(cells.start))
-        z = self._tensor(stage.source, rows[stage.source])
-        homogeneous = self._weight(chunk.weight)
-        image = gated(step, z, homogeneous, pieces).reshape(len(z), -1).cpu().numpy()
+        z = self._tensor(stage.source, rows[_INPUT])
+        image = gated(step, z, self._weight(chunk.weight), pieces).reshape(len(z), -1).cpu().numpy()
         chunk.carried = {v: image if v == stage.value else rows[v] for v in stage.after}
-        passed = stretched(step, found.profile[stage.source], z, homogeneous, self._near(stage, planes))
-        chunk.profile = {v: passed if v == stage.value else found.profile[v] for v in stage.after}
+        profile = front.gains.profile
+        passed = stretched(step, profile[stage.source], *(self._tensor(stage.source, part) for part in span))
+        chunk.profile = {v: passed if v == stage.value else profile[v] for v in stage.after}
         return chunk
-
-    def _near(self, stage: Stage, planes: cut.Planes | Windows) -> Tensor | None:
-        """Return within what of its breakpoints (breakpoints, *shape) a gate's input may be on either side of them."""
-        if isinstance(planes, Windows):
-            return None
-        shape, count = self.network.shape_of(stage.source), len(planes.at)
-        near = planes.ceiling.reshape(count, -1)[:, : math.prod(shape)].reshape(count, *shape)
-        return torch.from_numpy(np.ascontiguousarray(near)).to(self.network.device)
 
     def _pieces(self, stage: Stage, words: Array, repeats: Array) -> Tensor:
         """Return the pieces of a gate at every incidence."""
@@ -343,7 +340,7 @@ def blinded(planes: cut.Planes, hidden: Array) -> cut.Planes:
     """Return hyperplanes of which some, by a mask, cut nothing: all their values count as zero."""
     blind = (np.where(hidden, 1e300, t) for t in (planes.magnitude, planes.constant, planes.ceiling))
     magnitude, constant, ceiling = blind
-    return planes._replace(magnitude=magnitude, constant=constant, ceiling=ceiling)
+    return planes._replace(magnitude=magnitude, constant=constant, ceiling=ceiling, uneven=planes.uneven & ~hidden)
 
 
 def _copied(cells: frames.Cells) -> frames.Cells:
@@ -351,24 +348,15 @@ def _copied(cells: frames.Cells) -> frames.Cells:
 
 
 def _scale(rows: Array) -> Array:
-    """Return how large the entries of each column are, 1 where they are all 0."""
+    """Return how large the entries of each column are: 0 where they are all 0, which then add nothing to any sum."""
     found = np.zeros(rows.shape[1])
     frames.widest(rows, found)
-    found[found == 0.0] = 1.0
     return found
 
 
-def _wide(values: Array, width: int) -> Array:
-    out = np.zeros(width)
-    out[: len(values)] = values
-    return out
-
-
-def _breakpoints(gate: Gate, shape: tuple[int, ...]) -> tuple[Array, Array]:
-    """Return a gate's breakpoints (k, padded units) and the sign by which its hyperplanes are turned."""
-    count, units = len(gate.breakpoints), int(np.prod(shape))
-    at = padded(spread(gate.breakpoints, shape).reshape(count, units), 64 * words_of(units))
-    return at, np.array([-1.0 if k in gate.inclusive else 1.0 for k in range(count)])
+def _inverse(scale: Array) -> Array:
+    """Return 1 / scale, 0 where the scale is 0; scales below 1e-300 count as that, so that none is infinite."""
+    return np.divide(1.0, np.maximum(scale, 1e-300), out=np.zeros_like(scale), where=scale > 0.0)
 
 
 def _planes_of(step: Choice, words: Array, shape: tuple[int, ...]) -> Array:

@@ -26,7 +26,8 @@ class Stage:
     """One gate: the value that it reads, and the values alive in front of it and behind it.
 
     A pre-activation is L h + c for the carried values h. `absolute` holds the steps on the way with the magnitudes of
-    their coefficients, `squared` with their squares; `constant` |c| with everything that was added, by value.
+    their coefficients, `squared` with their squares, `inverse` with 1 over their magnitudes and 0 for 0; `constant` |c|
+    with everything that was added, by value.
     """
 
     value: int
@@ -35,6 +36,7 @@ class Stage:
     after: tuple[int, ...]
     absolute: Steps
     squared: Steps
+    inverse: Steps
     constant: Values
 
 
@@ -42,13 +44,14 @@ class Gains(NamedTuple):
     """How large a gate's input is, and what an error of the carried values becomes in it.
 
     Of units (units,): `magnitude` is |L| times the entries' scales, `constant` is |c|, `inherited` the length of L's rows
-    in units of the entries' errors. `profile` says how large the error of each entry is in parts of one number a vertex, by
-    value in front of the gate.
+    in units of the entries' errors, `least` no more than the smallest of the terms that are not 0 or rounding. `profile`
+    says how large the error of each entry is in parts of one number a vertex, by value in front of the gate.
     """
 
     magnitude: Tensor
     constant: Tensor
     inherited: Tensor
+    least: Tensor
     profile: Values
 
 
@@ -62,48 +65,57 @@ def stages(net: Network, last: int) -> list[Stage]:
         source = node.inputs[0]
         before = tuple(sorted({*_alive(net, k, last), source}))
         way = _way(net, carried, max(before))
-        absolute, squared = (
-            {i: with_coefficients(cast(Affine, net.nodes[i - 1].step), f) for i in way} for f in (torch.abs, torch.square)
+        absolute, squared, inverse = (
+            {i: with_coefficients(cast(Affine, net.nodes[i - 1].step), f) for i in way}
+            for f in (torch.abs, torch.square, reciprocal)
         )
         zeros = {v: torch.zeros(1, *net.shape_of(v), dtype=net.dtype, device=net.device) for v in carried}
-        constant = _through(net, zeros, absolute, before, constants=True)
+        constant = through(net, zeros, absolute, before, constants=True)
         after = (*_alive(net, k, last), k)
-        found.append(Stage(k, source, before, after, absolute, squared, constant))
+        found.append(Stage(k, source, before, after, absolute, squared, inverse, constant))
         carried = after
     return found
 
 
-def gains(net: Network, stage: Stage, scales: Values, profile: Values) -> Gains:
-    """Return a stage's gains where carried values have at most the given scales, and errors of the given profile.
+def gains(net: Network, stage: Stage, scales: Values, profile: Values, error: float) -> Gains:
+    """Return a stage's gains where carried values have at most the given scales, and errors of `error` times the profile.
 
     All are of one sample (1, *shape). Errors of rounding are taken as independent: they add up as squares do.
     """
-    linear = _through(net, scales, stage.absolute, stage.before, constants=False)
+    linear = through(net, scales, stage.absolute, stage.before, constants=False)
     errors = {v: t.square() for v, t in profile.items()}
-    inherited = {v: t.sqrt() for v, t in _through(net, errors, stage.squared, stage.before, constants=False).items()}
+    inherited = {v: t.sqrt() for v, t in through(net, errors, stage.squared, stage.before, constants=False).items()}
     # An entry's own rounding is a part of its terms; what it inherits can be more than that where the terms cancel.
     sizes = {v: torch.maximum(linear[v] + stage.constant[v], inherited[v]) for v in stage.before}
     magnitude, constant = linear[stage.source].reshape(-1), stage.constant[stage.source].reshape(-1)
-    return Gains(magnitude, constant, inherited[stage.source].reshape(-1), sizes)
+    # The sum of 1 / term over all terms is at least 1 / the smallest of them.
+    living = {v: torch.where(t > error * profile[v], reciprocal(t), 0.0) for v, t in scales.items()}
+    inverse = through(net, living, stage.inverse, (stage.source,), constants=False)[stage.source].reshape(-1)
+    return Gains(magnitude, constant, inherited[stage.source].reshape(-1), 1.0 / (inverse + reciprocal(constant)), sizes)
 
 
-def stretched(step: Choice, error: Tensor, z: Tensor, weight: Tensor | None, near: Tensor | None) -> Tensor:
-    """Return how large errors (1, *shape) of a gate's input can be in its output, where its input is z at the vertices.
+def reciprocal(values: Tensor) -> Tensor:
+    """Return 1 over the magnitude of every entry, 0 for 0."""
+    return torch.where(values == 0.0, 0.0, 1.0 / values.abs())
 
-    Only pieces that some vertex is on, or within `near` (breakpoints, *shape) of, count: a dead unit passes nothing on.
+
+def stretched(step: Choice, error: Tensor, low: Tensor, high: Tensor, near: Tensor) -> Tensor:
+    """Return how large errors (1, *shape) of a gate's input can be in its output.
+
+    Its input is at least `low` and at most `high` above each breakpoint (breakpoints, *shape). Only pieces that it is on, or
+    within `near` of, count: a dead unit passes nothing on.
     """
     if isinstance(step, MaxGate):
         return step.apply(error) if step.largest else -step.apply(-error)
-    gate, shape = cast(Gate, step), tuple(z.shape[1:])
-    slopes, at = spread(gate.slopes, shape).abs(), spread(gate.breakpoints, shape)
-    above = [z - (b if weight is None else b * weight.reshape(-1, *(1,) * len(shape))) for b in at]
-    steepest = torch.zeros(shape, dtype=z.dtype, device=z.device)
+    gate, shape = cast(Gate, step), tuple(error.shape[1:])
+    slopes = spread(gate.slopes, shape).abs()
+    steepest = torch.zeros(shape, dtype=error.dtype, device=error.device)
     for p in range(gate.num_pieces):
-        met = torch.ones(shape, dtype=torch.bool, device=z.device)
+        met = torch.ones(shape, dtype=torch.bool, device=error.device)
         if p:
-            met &= above[p - 1].amax(0) > -cast(Tensor, near)[p - 1]
-        if p < len(above):
-            met &= above[p].amin(0) < cast(Tensor, near)[p]
+            met &= high[p - 1] > -near[p - 1]
+        if p < len(high):
+            met &= low[p] < near[p]
         steepest = torch.where(met, torch.maximum(steepest, slopes[p]), steepest)
     return steepest * error
 
@@ -168,7 +180,7 @@ def jumps(step: Choice) -> bool:
     return bool(((left - right).abs() > 1e-9 * (left.abs() + right.abs() + b.abs())).any())
 
 
-def _through(net: Network, values: Values, steps: Steps, wanted: tuple[int, ...], *, constants: bool) -> Values:
+def through(net: Network, values: Values, steps: Steps, wanted: tuple[int, ...], *, constants: bool) -> Values:
     """Return the wanted values through changed steps, with the constants that they add or without."""
     values = dict(values)
     for k, step in steps.items():

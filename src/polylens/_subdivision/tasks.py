@@ -319,7 +319,7 @@ def _cells(job: Job, task: Task) -> Iterator[Cells]:
 
 def cells_of(job: Job, engine: Engine, task: Task) -> Iterator[Cells]:
     """Yield the cells that a task comes to, or raise Ended on the way when the job is over."""
-    for cells in alone(engine.descend(task.level, task.chunk)):
+    for cells in alone(engine.cells(task.level, task.chunk)):
         yield cells
         if job.is_over():
             raise Ended

@@ -10,6 +10,7 @@ import numpy as np
 
 from .._kernels import cut, frames
 from .._kernels.cut_max import Windows, classify_max, cut_max
+from .fronts import Front
 
 Array = np.ndarray[Any, Any]
 
@@ -42,6 +43,11 @@ class Sweep(NamedTuple):
     clipping: bool = False
     first_bit: int = -1
     reserved: int = 0
+
+    @classmethod
+    def of(cls, cells: frames.Cells, front: Front, rows: dict[int, Array], **options: Any) -> Sweep:
+        """Return the stage of a chunk in front of a gate."""
+        return cls(cells, front.z, front.planes, *front.vertices, rows, front.words, **options)
 
 
 class Cut(NamedTuple):
@@ -150,6 +156,7 @@ class Workspace:
             top = int(state[frames.POOL])
             for array in rows.values():
                 frames.interpolate(array, pool, floor, top)
+            self._settle(tally, state)
             if state[frames.OUT]:
                 yield self._finished(state, pool, rows)
             if status == frames.DONE:
@@ -163,8 +170,12 @@ class Workspace:
                 self._new_pool(2 * self.room)
                 pool, rows = self._larger(pool, rows, initial)
                 self._new_round(options)
+
+    def _settle(self, tally: Tally, state: Array) -> None:
+        """Move what was counted to the tally."""
         tally.count += int(state[frames.COUNT])
         tally.fragile += int(state[frames.FRAGILE])
+        state[frames.COUNT] = state[frames.FRAGILE] = 0
 
     def _new_round(self, options: Array) -> None:
         self.round += 1
@@ -196,7 +207,7 @@ class Workspace:
         if isinstance(job.planes, Windows):
             windows, candidates = job.planes.table.shape
             leading = np.empty((len(job.z), windows, -(-candidates // 64)), np.uint64)
-            classify_max(job.z, job.planes, pool, 0, len(job.z), leading)
+            classify_max(job.z, job.planes, pool, 0, len(job.z), leading, state)
             return (leading,)
         positive = np.empty((len(job.z), job.words), np.uint64)
         negative = np.empty_like(positive)
