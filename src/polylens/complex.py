@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from ._kernels.faces import FacetList, Mesh
 
 Array = np.ndarray[Any, Any]
-_FORMAT = "polylens complex 1"
+_FORMAT, _OLDER = "polylens complex 2", "polylens complex 1"  # the older one kept reach in units of the whole domain
 # Cuts count as nothing within the tolerance. Numbers that were computed along different ways differ by more: sums by some
 # times it, and vertices, which are quotients, by more again; slivers that somebody means are wider still.
 _ROUNDING, _COINCIDENT = 16.0, 64.0
@@ -571,9 +571,11 @@ def load_complex(path: str | PathLike[str], net: Network) -> Complex:
     try:
         with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-        if str(arrays["format"]) != _FORMAT:
+        if str(arrays["format"]) not in (_FORMAT, _OLDER):
             raise KeyError("format")
         mesh = Mesh(**{name: arrays[name] for name in Mesh._fields})._replace(finite=int(arrays["finite"]))
+        if str(arrays["format"]) == _OLDER:
+            mesh = mesh._replace(reach=mesh.reach / mesh.axes.max())
         domain, words, written = domain_from(arrays, source), arrays["words"], str(arrays["network"])
         sides, tolerance = int(arrays["sides"]), Tolerance(float(arrays["factor"]))
         fragile = int(arrays["fragile"]) if "fragile" in arrays else 0

@@ -20,7 +20,7 @@ _ROOM = 1 << 18  # faces that are written before they are made unique
 class Mesh(NamedTuple):
     """Cells by their incidences over merged vertices: the first `finite` rows of `points` are places, the others directions.
 
-    `reach` (vertices,) says within what two places, or two directions, count as one.
+    `reach` (vertices,) says within what two places, or two directions, count as one, in units of the `axes`.
     """
 
     points: Array
@@ -35,6 +35,16 @@ class Mesh(NamedTuple):
         """How many coordinates a vertex has."""
         return int(self.points.shape[1])
 
+    @property
+    def axes(self) -> Array:
+        """The unit of length along each axis (dim,): inputs in metres and in nanometres are measured each by its own."""
+        return units_of(self.points[: self.finite], self.finite == len(self.points))
+
+    @property
+    def measured(self) -> Mesh:
+        """The mesh with points in units of the axes."""
+        return self._replace(points=self.points / self.axes)
+
 
 # -- merging
 
@@ -42,23 +52,32 @@ class Mesh(NamedTuple):
 def merged(points: Array, weight: Array, relative: float) -> tuple[Array, int, Array, Array]:
     """Return places and directions without repetition, how many places, the reach of each, and where every vertex went.
 
-    Places count as one within `relative` of the size of the domain (the largest coordinate; of an unbounded domain the
-    median place's) or of their own, if that is larger; directions, whose largest entry is 1, within `relative`.
+    Places count as one within `relative` of the size of the domain along each axis (`units_of`) or of their own, if that is
+    larger; directions, whose largest entry is 1, within `relative`.
 
     Algorithm: vertices are sorted along a fixed direction that is no symmetry's, and compared with those next to them.
     """
     far = weight <= 0.0
     places = points[~far] / weight[~far, None]
     ways = points[far] / np.maximum(np.abs(points[far]).max(1, initial=0.0), 1e-300)[:, None]
-    sizes = np.abs(places).max(1, initial=0.0)
-    size = (np.median(sizes) if far.any() else sizes.max()) if len(sizes) else 1.0
-    reach = relative * np.concatenate([np.maximum(sizes, size), np.ones(len(ways))])
-    first, kept = _unique(places, reach[: len(places)])
+    seen = places / units_of(places, not far.any())
+    reach = relative * np.concatenate([np.maximum(np.abs(seen).max(1, initial=0.0), 1.0), np.ones(len(ways))])
+    first, kept = _unique(seen, reach[: len(places)])
     second, kept_ways = _unique(ways, reach[len(places) :])
     where = np.empty(len(weight), np.int32)
     where[~far], where[far] = first, second + len(kept)
     chosen = np.concatenate([kept, kept_ways + len(places)])
     return np.concatenate([places[kept], ways[kept_ways]]), len(kept), reach[chosen], where
+
+
+def units_of(places: Array, bounded: bool) -> Array:
+    """Return the unit of length along each axis, a power of two: the largest coordinate's, or one for all axes.
+
+    Directions of an unbounded domain lead along several axes, which share the unit of the median place.
+    """
+    sizes = np.abs(places)
+    most = sizes.max(0, initial=0.0) if bounded else np.full(places.shape[1], np.median(sizes.max(1, initial=0.0)))
+    return np.exp2(np.floor(np.log2(np.where(most > 0.0, most, 1.0))))
 
 
 def _unique(points: Array, reach: Array) -> tuple[Array, Array]:
@@ -110,7 +129,7 @@ def facets_of(mesh: Mesh) -> FacetList:
     """Return the facets of all cells that have not collapsed to a lower dimension."""
     room = int(_most_facets(mesh.start, mesh.facets)) if mesh.dim else 0
     found = FacetList(np.zeros(room, np.int32), np.zeros(room, np.int32), np.zeros(room, np.int32), np.zeros(room, np.uint64))
-    count = _facets(*mesh, *_work(mesh), *found) if room else 0
+    count = _facets(*mesh.measured, *_work(mesh), *found) if room else 0
     return FacetList(*(a[:count].copy() for a in found))
 
 
@@ -131,12 +150,12 @@ def matched(mesh: Mesh, found: FacetList, inner: Array) -> Array:
     _match(found.key, found.size, inner, slots, partner)
     left = np.flatnonzero(inner & (partner < 0))
     if len(left):
-        _pair(mesh, found, left, partner)
+        _pair(mesh.measured, found, left, partner)
     return partner
 
 
 def _pair(mesh: Mesh, found: FacetList, left: Array, partner: Array) -> None:
-    """Pair facets that have more vertices on one side than on the other, by what they have in common."""
+    """Pair facets of a measured mesh that have more vertices on one side than on the other, by what they have in common."""
     start, vertex = vertices_of(mesh, found.cell[left], found.bit[left])
     own = [frozenset(vertex[a:b].tolist()) for a, b in itertools.pairwise(start)]
     at: dict[int, list[int]] = {}
@@ -155,7 +174,7 @@ def _pair(mesh: Mesh, found: FacetList, left: Array, partner: Array) -> None:
 
 
 def spans(mesh: Mesh, vertices: Array) -> bool:
-    """Say whether vertices hold as many independent points as a facet has."""
+    """Say whether vertices of a measured mesh hold as many independent points as a facet has."""
     members = np.array(vertices, np.int64)
     return bool(_rank(members, len(members), mesh.points, mesh.finite, mesh.reach, _work(mesh)[1]) >= mesh.dim - 1)
 
@@ -308,6 +327,7 @@ def face_numbers(mesh: Mesh, found: FacetList) -> Array:
     most, words = int(np.diff(mesh.start).max(initial=0)), mesh.facets.shape[1]
     allowed = np.zeros((len(mesh.start) - 1, words), np.uint64)
     np.bitwise_or.at(allowed, (found.cell, found.bit // 64), np.uint64(1) << (found.bit % 64).astype(np.uint64))
+    measured = mesh.measured
     key, dims, state = np.zeros(_ROOM, np.uint64), np.zeros(_ROOM, np.int8), np.zeros(2, np.int64)
     parts: list[list[Array]] = [[] for _ in range(mesh.dim + 1)]
     room = 1 << 10
@@ -316,7 +336,7 @@ def face_numbers(mesh: Mesh, found: FacetList) -> Array:
         table = np.zeros(2 * room, np.int64)
         corners = np.zeros(most, np.int64), np.zeros((most, words), np.uint64)
         state[1] = 0
-        enough = _faces(*mesh, *_work(mesh), allowed, *corners, masks, table, key, dims, state)
+        enough = _faces(*measured, *_work(mesh), allowed, *corners, masks, table, key, dims, state)
         room *= 1 if enough else 2
         for k in range(mesh.dim + 1):
             parts[k].append(np.unique(key[: state[1]][dims[: state[1]] == k]))

@@ -21,9 +21,19 @@ def volumes(points: Array, weight: Array, start: Array, vertex: Array, facets: A
 
     References: J. Cohen, T. Hickey, Two algorithms for determining volumes of convex polyhedra, J. ACM 26 (1979).
     """
-    out = np.zeros(len(start) - 1)
+    out, (points, unit) = np.zeros(len(start) - 1), _measured(points, weight)
     _volumes(points, weight, start, vertex, facets, *_work(points, start, facets), np.zeros((0, 0), np.int64), np.zeros(0), out)
-    return out
+    return out * unit
+
+
+def _measured(points: Array, weight: Array) -> tuple[Array, float]:
+    """Return points in units of their own along each axis, powers of two, and what a unit of volume is.
+
+    Steps along axes of very different length are told apart by their digits only where each is measured by its own.
+    """
+    most = np.abs(points[weight > 0.0]).max(0, initial=0.0)
+    units = np.exp2(np.floor(np.log2(np.where(most > 0.0, most, 1.0))))
+    return points / units, float(np.prod(units))
 
 
 def _work(points: Array, start: Array, facets: Array) -> tuple[Array, ...]:
@@ -40,13 +50,14 @@ def simplices(points: Array, start: Array, vertex: Array, facets: Array) -> tupl
     They are those whose volumes `volumes` adds up; those without a volume are left out.
     """
     dim, room = points.shape[1], 64 * len(start)
+    points, unit = _measured(points, np.ones(len(points)))
     while True:
         corners, sizes, ends = np.zeros((room, dim + 1), np.int64), np.zeros(room), np.zeros(len(start) - 1)
         weight = np.ones(len(points))
         count = _volumes(points, weight, start, vertex, facets, *_work(points, start, facets), corners, sizes, ends)
         if count <= room:
             owner = np.searchsorted(ends, np.arange(count), side="right")
-            return corners[:count], owner, sizes[:count]
+            return corners[:count], owner, sizes[:count] * unit
         room = count
 
 
