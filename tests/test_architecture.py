@@ -18,8 +18,8 @@ PACKAGE = ROOT / "src" / "polylens"
 # An import points to a lower layer only; modules of one layer are peers. A folder is one module.
 LAYERS: tuple[set[str], ...] = (
     {"_barrier", "_evaluating", "_half_normal", "_moments", "_progress", "_types", "_walk", "errors", "steps"},
-    {"_check", "_files", "_hull", "_kernels", "_lp", "_smt", "affine", "gates"},
-    {"_formula", "ball", "data", "pattern", "polytope", "prior", "smooth"},
+    {"_check", "_files", "_hull", "_kernels", "_lp", "affine", "gates"},
+    {"_vnnlib", "ball", "data", "pattern", "polytope", "prior", "smooth"},
     {"_meeting", "cells", "geometry", "network", "store"},
     {"_clusters", "_facets", "_rounding", "compose", "convert", "domain", "layer_map", "local", "target"},
     {"_layers", "_saliency", "_spectrum", "facets", "germ", "linearise", "vnnlib"},
@@ -134,6 +134,7 @@ FOLDERS: dict[str, tuple[set[str], ...]] = {
         {"tasks"},
         {"partitions"},
     ),
+    "_vnnlib": ({"formula", "words"}, {"reader"}, {"scalars", "tensors"}, {"problem"}),
     "_zeros": (
         {"active", "corners", "room", "sheets"},
         {"descent", "marquardt"},

@@ -172,6 +172,22 @@ def test_properties_are_decided(capsys: pytest.CaptureFixture[str]) -> None:
     assert "missed.vnnlib: unsat" in said(capsys, *arguments, "missed.vnnlib")
 
 
+def test_a_property_of_version_2_is_decided_like_the_same_one_of_version_1(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    head = "(vnnlib-version <2.0>)(declare-network f (declare-input X Real [1,2]) (declare-output Y Real [3]))"
+    box = "".join(f"(assert (and (<= -1 X[0,{i}]) (<= X[0,{i}] 1)))" for i in (0, 1))
+    for name, bound in (("reached", "-100"), ("missed", "1e6")):
+        (tmp_path / f"{name}.vnnlib").write_text(f"{head}{box}(assert (>= Y[0] {bound}))")
+        found, first = (
+            told(capsys, "preimage", "net.npz", "--vnnlib", p) for p in (str(tmp_path / f"{name}.vnnlib"), f"{name}.vnnlib")
+        )
+        assert same(found, first)
+    (tmp_path / "two.vnnlib").write_text(head + "(declare-network g (declare-input A Real [2]) (declare-output B Real [3]))")
+    assert main(["preimage", "net.npz", "--vnnlib", str(tmp_path / "two.vnnlib")]) == 2
+    assert "join the networks into one model" in capsys.readouterr().err
+
+
 def test_the_whole_unsafe_set_is_found_when_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ("preimage", "net.npz", "--vnnlib", "reached.vnnlib")
     assert told(capsys, *arguments)["unsafe"] is None

@@ -316,7 +316,10 @@ def test_a_problem_is_reported_with_its_line(assertion: str, line: int, words: s
         ("(declare-fun X_0 Real)", "expected (declare-fun X_0 () Real)"),
         ("(declare-fun X_0 (Real) Real)", "expected (declare-fun X_0 () Real)"),
         ("(define-fun f () Real 1)", "expected declare-const, declare-fun or assert; got '(define-fun ...)'"),
-        ("(vnnlib-version <2.0>)", "VNN-LIB 1.0 has no others"),
+        ("(declare-input X Real [1])", "VNN-LIB 1.0 has no others"),
+        ("(vnnlib-version <3.0>)", "expected (vnnlib-version <1.0>) or (vnnlib-version <2.0>); got vnnlib-version <3.0>"),
+        ("(vnnlib-version)", "expected (vnnlib-version <1.0>)"),
+        ("(vnnlib-version <1.0>)(vnnlib-version <2.0>)", "expected one version"),
         ("()", "expected declare-const"),
     ],
 )  # fmt: skip

@@ -9,7 +9,7 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, final
 
@@ -22,6 +22,7 @@ from ._preimage.findings import Fate, Found
 from ._progress import reached
 from ._rounding import evaluated
 from ._types import Result
+from ._vnnlib.formula import Declared
 from .convert.original import original as original_of
 from .domain import CUTTING, Domain, domain_of
 from .errors import InputError, ShapeError
@@ -127,7 +128,8 @@ def verify(
 
     Raises:
         SmoothError: the network is not piecewise linear.
-        ShapeError: the property is of other inputs or outputs than the network's.
+        ShapeError: the property is of other inputs or outputs than the network's, or declares a tensor of another shape;
+            axes of size 1 may differ, and either may be flat.
         GeometryError: more dimensions than a subdivision can start with: 16 for a box.
         InputError: no property, a limit that is not positive.
         FileError: as for `read_vnnlib`.
@@ -180,7 +182,21 @@ def _fitting(property: Property | str | os.PathLike[str], net: Network) -> Prope
             f"{found.source}: expected {sizes[0]} inputs and {sizes[1]} outputs, as the network's; the property has"
             f" {found.num_inputs} and {found.num_outputs}"
         )
+    _in_order(found, "input", found.inputs, net.input_shape)
+    _in_order(found, "output", found.outputs, net.output_shape)
     return found
+
+
+def _in_order(property: Property, what: str, declared: Sequence[Declared], shape: Sequence[int]) -> None:
+    """Refuse a tensor whose entries lie in another order than the network's: of other sizes, axes of size 1 apart."""
+    if len(declared) != 1:
+        return
+    own, other = ([size for size in sizes if size != 1] for sizes in (declared[0].shape, shape))
+    if own != other and min(len(own), len(other)) > 1:
+        raise ShapeError(
+            f"{property.source}: expected an {what} of shape {tuple(shape)}, as the network's; the property declares"
+            f" {declared[0].name} as {declared[0].shape}; declare it as the model has it"
+        )
 
 
 def _input_sets(property: Property) -> Iterator[tuple[Domain, list[Case]]]:

@@ -10,7 +10,7 @@ import math
 import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple, final
@@ -19,9 +19,10 @@ import torch
 from torch import Tensor
 
 from ._check import ArrayLike, array, as_tensor, whole
-from ._formula import Problem, Row, choices, common, num_cases, read_problem
-from ._smt import complain
 from ._types import Result
+from ._vnnlib.formula import Declared, Problem, Row, choices, common, num_cases
+from ._vnnlib.problem import read_problem
+from ._vnnlib.words import complain
 from .domain import Box
 from .errors import FileError, ShapeError
 from .polytope import Polytope
@@ -90,6 +91,10 @@ class Property(Result):
     the text has any. Numbers are read exactly as decimals, combined exactly, and rounded once to the nearest float64.
     `dropped` counts the cases whose input bounds contradict one another, exactly; they are not among the cases. Outputs
     that contradict one another are. `source` is the file's name.
+
+    `inputs` and `outputs` are the tensors that a text in VNN-LIB 2.0 declares, each with its name, the type of its entries,
+    its shape, and its name in the model if that is given; empty for version 1.0. Their entries lie one after the other, tensor
+    by tensor and row by row.
     """
 
     num_inputs: int
@@ -98,6 +103,8 @@ class Property(Result):
     dropped: int
     strict: bool
     source: str
+    inputs: tuple[Declared, ...] = ()
+    outputs: tuple[Declared, ...] = ()
 
     def contains(self, x: ArrayLike, y: ArrayLike) -> Tensor:
         """Return for inputs with their outputs whether they are in some case: (batch,), evaluated in float64.
@@ -150,6 +157,8 @@ class Property(Result):
             "num_outputs": self.num_outputs,
             "dropped_cases": self.dropped,
             "strict": self.strict,
+            "inputs": [asdict(tensor) for tensor in self.inputs],
+            "outputs": [asdict(tensor) for tensor in self.outputs],
             "cases": [case.to_dict() for case in self.cases],
         }
 
@@ -158,8 +167,7 @@ def read_vnnlib(path: str | os.PathLike[str], *, limit: int = _MOST_CASES) -> Pr
     """Return the property that a VNN-LIB file describes: a union of input sets, each with a polytope of outputs.
 
     Args:
-        path: a file in the format of VNN-LIB 1.0 (SMT-LIB 2 with `declare-const X_i Real` for inputs, Y_i for outputs,
-            and `assert`), gzipped or not; what counts is the content, not the name.
+        path: a file in VNN-LIB 1.0 or 2.0, gzipped or not; what counts is the content, not the name.
         limit: the largest number of cases that is written out.
 
     Raises:
@@ -167,8 +175,7 @@ def read_vnnlib(path: str | os.PathLike[str], *, limit: int = _MOST_CASES) -> Pr
 
     Algorithm: as for `parse_vnnlib`.
 
-    References: the format of the international competition on the verification of neural networks (VNN-COMP),
-    https://www.vnnlib.org.
+    References: as for `parse_vnnlib`.
 
     Example:
         >>> import tempfile, pathlib
@@ -187,9 +194,17 @@ def read_vnnlib(path: str | os.PathLike[str], *, limit: int = _MOST_CASES) -> Pr
 def parse_vnnlib(text: str, name: str = "text", *, limit: int = _MOST_CASES) -> Property:
     """Return the property that a VNN-LIB text describes, in disjunctive normal form.
 
-    Understood are declare-const and declare-fun of Real variables X_0, X_1, ... and Y_0, Y_1, ... without gaps, and
-    assertions of `and`, `or`, `<=`, `>=`, `<`, `>` and `=` (in chains too) between sums, differences and products with
-    numbers. An inequality of inputs and outputs together describes no set of outputs and is refused.
+    Version 1.0: declare-const and declare-fun of Real variables X_0, X_1, ... and Y_0, Y_1, ... without gaps.
+    Version 2.0: one declare-network with any number of inputs and outputs, tensors of real numbers; `X[0,1]` is an entry,
+    counted from 0, and a tensor of shape [] is its name alone. The text says so by (vnnlib-version <2.0>), or declares one.
+
+    Both assert `and` and `or` of `<=`, `>=`, `<`, `>` and `=` (in chains too) between sums, differences and products with
+    numbers; 2.0 also has `==` and `!=`. All assertions hold together, an equality is two inequalities, and a strict
+    inequality stays strict. Whatever the types of its entries, 2.0 is read over the real numbers, as the type Real says:
+    a witness of `verify` is confirmed in the model's own precision, while unsat is about the network in exact arithmetic.
+
+    Refused with the way out, because no polytope of outputs says them: several networks, hidden tensors (where they are
+    used), products of variables, inequalities of inputs and outputs together, and tensors of integers.
 
     Args:
         text: the whole of it.
@@ -198,12 +213,17 @@ def parse_vnnlib(text: str, name: str = "text", *, limit: int = _MOST_CASES) -> 
             product.
 
     Raises:
-        FileError: with the line: brackets that do not match, unknown commands, undeclared variables, terms that are not
-            linear, numbers beyond float64, more cases than the limit.
+        FileError: with the line: brackets that do not match, unknown commands, undeclared variables, indices beyond a shape,
+            terms that are not linear, numbers beyond float64, more cases than the limit.
         InputError: a limit that is no positive whole number.
 
     Algorithm: the formula is read in exact rational arithmetic; cases are counted before they are written out, and share
     what is common to all. Cost: linear in the text and in the rows of all cases.
+
+    References: the standard VNN-LIB 2.0 (15 December 2025), https://www.vnnlib.org; A. Roy, A. Antony, A. Gimelli and
+    M. L. Daggitt, VNN-LIB 2.0: Rigorous Foundations for Neural Network Verification, arXiv:2605.07451 (2026). For 1.0:
+    S. Demarchi, D. Guidotti, L. Pulina and A. Tacchella, Supporting Standardization of Neural Networks Verification with
+    VNN-LIB and CoCoNet, FoMLAS (2023).
 
     Example:
         >>> from polylens import parse_vnnlib
@@ -215,13 +235,31 @@ def parse_vnnlib(text: str, name: str = "text", *, limit: int = _MOST_CASES) -> 
         ... ''')
         >>> [(case.low.tolist(), case.high.tolist(), case.outputs.bound.tolist()) for case in both.cases]
         [([0.0], [1.0], [0.1]), ([2.0], [3.0], [0.1])]
+        >>> second = parse_vnnlib('''
+        ...     (vnnlib-version <2.0>)
+        ...     (declare-network f (declare-input X Real [1,2]) (declare-output Y Real []))
+        ...     (assert (and (<= 0 X[0,0]) (<= X[0,0] 1) (== X[0,1] 0.5)))
+        ...     (assert (> Y 3))
+        ... ''')
+        >>> (case,) = second.cases
+        >>> case.low.tolist(), case.high.tolist(), case.outputs.bound.tolist(), case.strict.outputs.tolist()
+        ([0.0, 0.5], [1.0, 0.5], [-3.0], [True])
     """
     problem = read_problem(text, name)
     count, limit = num_cases(problem.formula), whole(limit, "limit")
     if count > limit:
         raise FileError(f"{name}: expected at most {limit} cases; the formula has {count}; raise limit, or split the file")
     cases = tuple(_cases(problem, name))
-    return Property(problem.num_inputs, problem.num_outputs, cases, count - len(cases), problem.strict, name)
+    return Property(
+        problem.num_inputs,
+        problem.num_outputs,
+        cases,
+        count - len(cases),
+        problem.strict,
+        name,
+        problem.inputs,
+        problem.outputs,
+    )
 
 
 # -- rows to boxes and polytopes

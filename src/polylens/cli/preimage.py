@@ -78,7 +78,9 @@ def _add_target(command: argparse.ArgumentParser) -> None:
     )
     target.add_argument("--class", metavar="K", type=natural, dest="winner", help="output K is the largest; see --margin")
     target.add_argument("--value", metavar="Y", help="exactly this output: a .npy file, or a number for all entries")
-    target.add_argument("--vnnlib", metavar="FILE", help="decide a property, which has its own input sets")
+    target.add_argument(
+        "--vnnlib", metavar="FILE", help="decide a property in VNN-LIB 1.0 or 2.0, which has its own input sets"
+    )
     command.add_argument("--margin", metavar="M", type=at_least_zero, help="by which --class is the largest, at least")
 
 

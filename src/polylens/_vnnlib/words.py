@@ -6,10 +6,14 @@ import re
 from dataclasses import dataclass
 from typing import NoReturn
 
-from .errors import FileError
+from ..errors import FileError
 
-# a comment ends at the first line feed or carriage return (SMT-LIB 2.6, section 3.1)
-_TOKEN = re.compile(r'(?P<gap>\s+|;[^\n\r]*)|(?P<bracket>[()])|(?P<string>"[^"]*")|\|(?P<quoted>[^|]*)\||(?P<word>[^\s();"|]+)')
+# A comment ends at the first line feed or carriage return (SMT-LIB 2.6, section 3.1). Indices or a shape belong to the word in
+# front of them (VNN-LIB 2.0).
+_TOKEN = re.compile(
+    r'(?P<gap>\s+|;[^\n\r]*)|(?P<bracket>[()])|(?P<string>"[^"]*")|\|(?P<quoted>[^|]*)\|'
+    r'|(?P<word>[^\s();"|\[\]]+(?:\s*\[[^();"|\[\]]*\])?)'
+)
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _DEEPEST = 100  # brackets in one another: what people and programs write stays below ten
 
@@ -60,18 +64,29 @@ def forms(text: str, name: str) -> tuple[Form, ...]:
     while place < len(text):
         token = _TOKEN.match(text, place)
         if token is None:
-            complain(name, line, f"expected the quote {text[place]} to end; it goes on to the end of the file")
+            complain(name, line, _unreadable(text[place]))
         if token.lastgroup == "bracket":
             _bracket(token[0], levels, opened, name, line)
         elif token.lastgroup != "gap":
             if not opened:
                 complain(name, line, f"expected a command in brackets, as (assert ...); got {token[0][:60]!r}")
-            levels[-1].append(Word(token["quoted"] if token.lastgroup == "quoted" else token[0], line))
+            levels[-1].append(Word(_written(token), line))
         line += len(_LINE_END.findall(token[0]))
         place = token.end()
     if opened:
         complain(name, opened[-1], "expected the bracket that opens here to be closed; the file ends before")
     return tuple(form for form in levels[0] if isinstance(form, Form))
+
+
+def _written(token: re.Match[str]) -> str:
+    """Return a word as it is written, with line ends in front of and between its indices as spaces."""
+    return " ".join(token[0].split()) if token.lastgroup == "word" else token[token.lastgroup or 0]
+
+
+def _unreadable(character: str) -> str:
+    if character in "[]":
+        return f"expected indices right behind a variable, as X[0,1]; got {character!r}, which is not part of any"
+    return f"expected the quote {character} to end; it goes on to the end of the file"
 
 
 def _bracket(bracket: str, levels: list[list[Node]], opened: list[int], name: str, line: int) -> None:
