@@ -419,6 +419,20 @@ def test_a_plane_through_a_residual_network_has_all_its_parts() -> None:
 # -- points
 
 
+def test_points_whose_own_patterns_are_rounding_are_located_by_their_neighbours() -> None:
+    # a unit of the second layer is 2 x + 3 x - 2 (3 x) + x = 0, or 1e-17 on either side
+    net = dense(
+        [([[1.0], [1.0], [3.0], [1.0]], None), ([[2.0, 3.0, -2.0, 1.0], [-2.0, -3.0, 2.0, -1.0]], None), ([[1.0, 1.0]], None)]
+    )
+    found = subdivide(net, Segment([0.05], [0.2]))
+    x = torch.linspace(0.05, 0.2, 101, dtype=torch.float64)[:, None]
+    own = patterns(net, x)
+    assert len(own.unique().patterns) > len(found) == 1  # some points are on no cell's pattern
+    assert (found.locate(x) == 0).all()
+    for one in x:
+        assert found.locate(one[None]).tolist() == [0]
+
+
 def test_points_outside_are_in_no_cell() -> None:
     found = subdivide(random_network(2, 8, 1), CUBE[2])
     assert found.locate([[0.0, 1.5], [-1.0, 1.0], [0.0, -1.0001]]).tolist()[0::2] == [-1, -1]

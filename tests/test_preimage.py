@@ -15,7 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from oracles import Dense, Kink, Step, Winner, box
 from oracles_preimage import (
@@ -945,3 +945,28 @@ def test_a_prior_that_misses_the_set_is_one_error() -> None:
     found = preimage(zoo.identity(1), OutputSet.box([0.5], [1.0]), Box([0.0], [1.0]))
     with pytest.raises(GeometryError, match="hardly meets"):
         found.sample(10, lambda n, generator: torch.zeros(n, 1, dtype=torch.float64))
+
+
+# -- witnesses and what computing them leaves of a 0
+
+
+@pytest.mark.parametrize("kind", ["abs", "leaky_relu", "pool"])
+@pytest.mark.parametrize("seed", range(6))
+def test_a_witness_at_the_origin_is_contained_though_its_entries_are_roundings(kind: str, seed: int) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        middle = [nn.Unflatten(1, (1, 6)), nn.MaxPool1d(2), nn.Flatten()] if kind == "pool" else []
+        gate = nn.LeakyReLU(0.1) if kind == "leaky_relu" else _Abs()
+        last = nn.Linear(3 if kind == "pool" else 6, 3, bias=False)
+        module = nn.Sequential(nn.Linear(2, 6, bias=False), gate, *middle, last).double().eval()
+        net = load(module, torch.zeros(1, 2, dtype=torch.float64))
+    found = preimage(net, 0.0, Box([-1.0, -3.0], [2.0, 1.0]))
+    witness = found.witness
+    assert witness is not None
+    assert bool(found.contains(witness))
+    assert not bool(found.contains(witness + 1e-3))
+
+
+class _Abs(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.abs()

@@ -212,6 +212,36 @@ def test_fragile_decisions_are_the_same_in_counts_streams_complexes_and_files(tm
     assert "rounding may have turned" in flagged.summary()
 
 
+# -- linear regions
+
+
+def test_a_small_kink_beside_a_large_slope_parts_linear_regions() -> None:
+    # kinks of 1e12 at 0, of 1e-12 at 1/2 and of 1 at -1/2: whole maps are equal but for their rounding on either side of 1/2
+    net = dense([([[1e12], [1e-12], [1.0]], [0.0, -5e-13, 0.5]), ([[1.0, 1.0, 1.0]], None)])
+    assert subdivide(net, Box([-1.0], [1.0])).linear_regions().count == 4
+
+
+def test_large_kinks_that_cancel_part_none() -> None:
+    # 1e12 (relu(x) - relu(-x)) is linear; relu(x - 1/2) - relu(x - 1/2) / 3 * 3 is nothing but rounding
+    net = dense([([[1e12], [-1e12], [1.0], [1.0 / 3.0]], [0.0, 0.0, -0.5, -0.5 / 3.0]), ([[1.0, -1.0, 1.0, -3.0]], None)])
+    found = subdivide(net, Box([-1.0], [1.0]))
+    assert len(found) == 3
+    assert found.linear_regions().count == 1
+
+
+def test_a_small_kink_behind_a_second_layer_parts_linear_regions_of_the_plane() -> None:
+    # relu(u) of 1e9, relu(v) of 1e-9, added up and switched on by a third unit: quadrants of u, v, cut where their sum is 1e-9
+    net = dense([([[1e9, 0.0], [0.0, 1e-9]], None), ([[1.0, 1.0], [0.0, 1.0]], [0.0, -5e-10]), ([[1.0, 1.0]], None)])
+    found = subdivide(net, Box([-1.0, -1.0], [1.0, 1.0]))
+    assert found.linear_regions().count == len(found) == 6
+
+
+def test_a_kink_of_a_billionth_of_what_it_is_made_of_is_fragile() -> None:
+    net = dense([([[1.0], [1.0]], None), ([[1.0, -1.0 + 1e-11]], None)])
+    found = subdivide(net, Box([-1.0], [1.0])).linear_regions()
+    assert found.fragile == 1
+
+
 # -- kernels on cells of all scales
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .gates import Diagonal, Walls
+from .gates import Diagonal, MaxGate, Walls
 from .network import Network
 from .steps import Affine, LinearAt, flat, with_coefficients
 
@@ -65,18 +65,21 @@ def term_sizes(net: Network, local: Sequence[LinearAt], wanted: Sequence[int], r
 
 
 @torch.no_grad()
-def evaluated(net: Network, x: Tensor, relative: float = 0.0) -> tuple[Tensor, Tensor]:
+def evaluated(net: Network, x: Tensor, relative: float = 0.0, least: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Return the outputs at points (batch, *input_shape), and the sizes of the terms that they are sums of.
 
     Behind a gate terms count afresh, as large as the values are; those below `relative` of what reached the gate are rounding
-    of it, and keep its size.
+    of it, and keep its size. Entries of points are terms of at least the size `least` (*input_shape): an entry of 1e-16 among
+    coordinates of size 1 is what computing them has left of a 0.
     """
-    values, sizes = {0: x}, {0: x.abs()}
+    values, sizes = {0: x}, {0: x.abs() if least is None else torch.maximum(x.abs(), least)}
     for k, (node, rough) in enumerate(zip(net.nodes, magnitudes(net), strict=True), 1):
         values[k] = node.step.apply(*(values[i] for i in node.inputs))
         sizes[k] = values[k].abs() if rough is None else rough.apply(*(sizes[i] for i in node.inputs))
-        if rough is None and sizes[k].shape == sizes[node.inputs[0]].shape:
-            terms = sizes[node.inputs[0]]
+        terms = sizes[node.inputs[0]]
+        if isinstance(node.step, MaxGate):
+            terms = node.step.apply(terms) if node.step.largest else -node.step.apply(-terms)
+        if rough is None and sizes[k].shape == terms.shape:
             sizes[k] = torch.where((values[k] != 0) & (sizes[k] <= relative * terms), terms, sizes[k])
         for i in net.expiring[k]:
             for held in (values, sizes):

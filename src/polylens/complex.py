@@ -21,7 +21,7 @@ import torch
 
 from ._check import ArrayLike, array, finite
 from ._files import write_atomically
-from ._subdivision.cell_maps import local_maps, map_errors, most_errors, slopes_along
+from ._subdivision.cell_maps import differences_along, local_maps, most_errors, slopes_along
 from ._subdivision.locate import Lookup, inside
 from ._subdivision.saved import arrays_of, domain_from
 from ._subdivision.stages import jumps
@@ -48,6 +48,7 @@ _FORMAT, _OLDER = "polylens complex 2", "polylens complex 1"  # the older one ke
 # Cuts count as nothing within the tolerance. Numbers that were computed along different ways differ by more: sums by some
 # times it, and vertices, which are quotients, by more again; slivers that somebody means are wider still.
 _ROUNDING, _COINCIDENT = 16.0, 64.0
+_SURELY = 64 * 2.0**-52  # some roundings: a difference of less than that part of its terms is none
 
 
 class Faces(NamedTuple):
@@ -72,10 +73,15 @@ class UnitBoundary(NamedTuple):
 @final
 @dataclass(frozen=True, eq=False, slots=True)
 class LinearRegions:
-    """Which linear region every cell belongs to, numbered in order of appearance, and how many there are."""
+    """Which linear region every cell belongs to, numbered in order of appearance, and how many there are.
+
+    `fragile` pairs of neighbours have maps that differ by less than 1e-9 of what their difference is a sum of, and by more
+    than its rounding: they may count as equal, or not, by chance.
+    """
 
     labels: Array
     count: int
+    fragile: int = 0
 
 
 @final
@@ -369,37 +375,42 @@ class Complex(Result):
     def linear_regions(self) -> LinearRegions:
         """Return the linear regions: cells that are connected through facets and have equal affine maps.
 
-        Maps are equal when they differ by no more than the rounding of their terms. Neighbouring cells have equal maps
-        behind dead units, for example, or where what a unit adds is cancelled.
+        Maps are equal when they differ by no more than the rounding of what the units add that are on different pieces.
+        Neighbouring cells have equal maps behind dead units, for example, or where what a unit adds is cancelled.
 
         Raises GeometryError for a network that jumps.
 
-        Algorithm: the slopes along one direction that is no symmetry's part most neighbours already, for one forward pass a
-        cell; whole maps and the sizes of their terms are worked out for those alone that may still have an equal neighbour,
-        dim + 1 passes and as much again for each.
+        Algorithm: maps that meet in a facet differ along its normal alone, so slopes along one direction that is no facet's
+        tell them apart. They part most neighbours for one forward pass a cell; for the others the difference itself is
+        carried through the network, four passes a pair.
         """
         return self._linear_regions
 
     @cached_property
     def _linear_regions(self) -> LinearRegions:
         from ._kernels.faces import components
+        from ._kernels.frames import FRAGILE_BELOW
 
         relative = _ROUNDING * self.tolerance.relative
         pairs = self._maybe_equal(self.adjacency, relative)
-        if not len(pairs):
-            return LinearRegions(*components(pairs, len(self)))
-        cells, place = np.unique(pairs, return_inverse=True)
-        place, some = place.reshape(-1, 2), self.patterns[torch.from_numpy(cells)]
-        weight, offset = local_maps(self.network, self.domain, some)
-        errors = map_errors(self.network, self.domain, some, relative)
-        equal = _equal(place, (weight.numpy(), offset.numpy()), errors)
-        return LinearRegions(*components(pairs[equal], len(self)))
+        first, second = (self.patterns[torch.from_numpy(np.ascontiguousarray(side))] for side in pairs.T)
+        apart, terms = differences_along(self.network, self.domain, (first, second), self._along, relative)
+        share = (apart.abs() / terms).nan_to_num(nan=0.0).amax(1).numpy()  # of the terms; 0 / 0 where nothing differs at all
+        equal = share <= relative
+        fragile = int(((share > _SURELY) & (share < FRAGILE_BELOW)).sum())
+        return LinearRegions(*components(pairs[equal], len(self)), fragile)
+
+    @property
+    def _along(self) -> torch.Tensor:
+        """A direction that is no symmetry's: maps that meet in a facet are one when their slopes along it are."""
+        return torch.from_numpy(1.0 + np.modf(np.arange(1, self.dim + 1) * math.sqrt(2.0))[0]) * torch.from_numpy(
+            self.mesh.axes
+        )
 
     def _maybe_equal(self, pairs: Array, relative: float) -> Array:
         """Return the pairs whose maps may be equal, for all that their slopes along one direction say."""
-        along = 1.0 + np.modf(np.arange(1, self.dim + 1) * math.sqrt(2.0))[0]
-        slopes = slopes_along(self.network, self.domain, self.patterns, torch.from_numpy(along)).numpy()
-        most = 2.0 * most_errors(self.network, self.domain, relative)[0] @ along  # the slopes themselves are rounded too
+        slopes = slopes_along(self.network, self.domain, self.patterns, self._along).numpy()
+        most = 2.0 * most_errors(self.network, self.domain, relative)[0] @ self._along.numpy()  # the slopes are rounded too
         return pairs[_equal(pairs, (slopes,), (np.broadcast_to(most, slopes.shape),))]
 
     # -- points

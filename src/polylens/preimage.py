@@ -212,13 +212,14 @@ class Preimage(Result):
     def contains(self, x: ArrayLike, tol: float = 1e-9) -> Tensor:
         """Return for a batch (batch, *input_shape), or one input, whether it lies in the preimage.
 
-        The network is evaluated there; sides of the domain and rows of the target are held up to `tol` of their terms.
+        The network is evaluated there; sides of the domain and rows of the target are held up to `tol` of their terms, to
+        which the entries of an input of a bounded domain add as much as the domain's largest.
         """
         one = not is_batch(x, self.network.input_shape)
         x = torch.as_tensor(x)[None] if one else x
-        found = [torch.zeros(0, dtype=torch.bool)]
+        found, least = [torch.zeros(0, dtype=torch.bool)], self._input_size
         for part in batches(x, self.network.input_shape, 4096, torch.float64, self.network.device):
-            y, terms = (t.flatten(1).cpu() for t in evaluated(self.network, part, tol))
+            y, terms = (t.flatten(1).cpu() for t in evaluated(self.network, part, tol, least))
             flat = part.flatten(1).cpu()
             u = self.domain.project(flat)
             off = (self.domain.embed(u) - flat).abs().amax(1)
@@ -226,6 +227,14 @@ class Preimage(Result):
             found.append(self.target.holds(y, tol, terms) & near & torch.from_numpy(inside(self.domain, u.numpy(), tol)))
         both = torch.cat(found)
         return both[0] if one else both
+
+    @property
+    def _input_size(self) -> Tensor:
+        """How large inputs of the domain are, entry by entry (*input_shape), 0 where it has no end."""
+        if not self.domain.is_bounded:
+            return torch.zeros(self.network.input_shape, dtype=torch.float64, device=self.network.device)
+        size = self.domain.origin.abs() + self.domain.basis.abs() @ torch.from_numpy(self.arrays.size)
+        return size.reshape(self.network.input_shape).to(self.network.device)
 
     def sample(self, n: int, prior: Prior | None = None, likelihood: Likelihood | None = None, *, seed: Seed = 0) -> Tensor:
         """Return independent inputs (n, *input_shape), distributed exactly as prior times likelihood on the preimage.

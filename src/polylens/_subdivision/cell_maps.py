@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._rounding import flat_sizes, magnitudes, term_sizes
+from .._rounding import magnitudes, settled
 from ..domain import Domain
 from ..gates import Choice, Gate, MaxGate
 from ..local import MAX_BYTES, on_patterns, push
@@ -45,21 +45,54 @@ def slopes_along(net: Network, domain: Domain, patterns: Patterns, direction: Te
     return torch.cat(found)
 
 
-def map_errors(net: Network, domain: Domain, patterns: Patterns, relative: float) -> tuple[Array, Array]:
-    """Return how much of weights and offsets, shaped as in `local_maps`, is rounding: `relative` of their terms."""
-    output = len(net.nodes)
-    lengths, origin = torch.linalg.vector_norm(domain.basis, dim=0), torch.linalg.vector_norm(domain.origin)
-    weights, offsets = [], []
-    for part in _chunks(net, domain, patterns):
-        sizes = flat_sizes(term_sizes(net, on_patterns(net, part, output), [output], relative)[output])
-        row, constant = (s.cpu().expand(len(part), -1) for s in sizes)
-        weights.append((relative * row[:, :, None] * lengths).numpy())
-        offsets.append((relative * (constant + row * origin)).numpy())
-    return np.concatenate(weights), np.concatenate(offsets)
+def differences_along(
+    net: Network, domain: Domain, patterns: tuple[Patterns, Patterns], direction: Tensor, relative: float
+) -> tuple[Tensor, Tensor]:
+    """Return how far the slopes of two batches of maps along a direction (dim,) are apart, and the sizes of the terms of that.
+
+    Both (pairs, outputs), on the CPU. The difference is carried through the network beside the slopes of the first map: it
+    arises at the units that are on different pieces, and is rounded as what these add is, not as the whole maps are.
+    """
+    output, shape = len(net.nodes), net.input_shape
+    column = (domain.basis @ direction).to(net.device, net.dtype).reshape(1, 1, *shape)
+    apart = [torch.zeros(0, math.prod(net.output_shape), dtype=net.dtype)] * 2
+    parts = zip(*(_chunks(net, domain, of) for of in patterns), strict=True)
+    for first, second in parts:
+        local = zip(net.nodes, *(on_patterns(net, of, output) for of in (first, second)), magnitudes(net), strict=True)
+        with torch.no_grad():
+            slope, terms = {0: column}, {0: column.abs()}
+            difference, rough = {0: torch.zeros_like(column)}, {0: torch.zeros_like(column)}
+            for k, (node, a, b, absolute) in enumerate(local, 1):
+                ends = [[held[i] for i in node.inputs] for held in (slope, terms, difference, rough)]
+                if absolute is not None:
+                    slope[k], difference[k] = a.columns(*ends[0]), a.columns(*ends[2])
+                    terms[k], rough[k] = absolute.columns(*ends[1]), absolute.columns(*ends[3])
+                else:
+                    slope[k], difference[k], terms[k], rough[k] = _gate_difference(a, b, relative, *(e[0] for e in ends))
+                for i in net.expiring[k]:
+                    for held in (slope, terms, difference, rough):
+                        held.pop(i, None)
+        own = (flat(held[output], 2)[:, 0].expand(len(first), -1).cpu() for held in (difference, rough))
+        apart = [torch.cat([t, more]) for t, more in zip(apart, own, strict=True)]
+    return apart[0], apart[1]
+
+
+def _gate_difference(
+    a: LinearAt, b: LinearAt, relative: float, slope: Tensor, terms: Tensor, difference: Tensor, rough: Tensor
+) -> tuple[Tensor, ...]:
+    """Return slope, difference and the sizes of their terms behind a gate that is `a` on one side and `b` on the other."""
+    own, other = a.columns(slope), b.columns(slope)
+    own_terms, other_terms = a.columns(terms).abs(), b.columns(terms).abs()
+    arising = torch.where(own != other, own_terms + other_terms, 0.0)
+    apart, size = b.columns(difference) + (own - other), b.columns(rough).abs() + arising
+    return own, apart, settled(own, own_terms, relative), settled(apart, size, relative)
 
 
 def most_errors(net: Network, domain: Domain, relative: float) -> tuple[Array, Array]:
-    """Return what `map_errors` cannot exceed on any cell, (1, outputs, dim) and (1, outputs), without a look at them."""
+    """Return what the rounding of weights (1, outputs, dim) and offsets (1, outputs) of `local_maps` cannot exceed.
+
+    No cell is looked at; counted is `relative` of the terms.
+    """
     row = {0: torch.ones(1, *net.input_shape, dtype=net.dtype, device=net.device)}
     constant = {0: torch.zeros_like(row[0])}
     for k, (node, rough) in enumerate(zip(net.nodes, magnitudes(net), strict=True), 1):

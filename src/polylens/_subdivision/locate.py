@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -45,14 +46,10 @@ class Lookup:
         """Return the cells of coordinates (batch, dim) inside the domain, -1 where none was found."""
         found = self._by_pattern(u)
         left = np.flatnonzero(found < 0)
-        for factor in (4.0, 1e3) if len(left) else ():
-            near = self._near(u[left], factor * self.relative)
-            found[left] = self._nudged(u[left], near)
-            left = left[found[left] < 0]
+        for factor, search in itertools.product((4.0, 1e3), (self._nudged, self._searched)):
             if not len(left):
                 break
-            near = self._near(u[left], factor * self.relative)
-            found[left] = self._searched(u[left], near)
+            found[left] = search(u[left], self._near(u[left], factor * self.relative))
             left = left[found[left] < 0]
         return found
 
