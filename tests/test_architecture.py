@@ -159,7 +159,7 @@ FOLDERS: dict[str, tuple[set[str], ...]] = {
         {"entry"},
     ),
     "convert": (
-        {"_onnx_file", "_onnx_functions", "_program", "factory"},
+        {"_onnx_constants", "_onnx_file", "_onnx_functions", "_onnxruntime", "_program", "factory"},
         {"_shapes"},
         {"_builder"},
         {"_aten_call", "_einsum", "_onnx_call", "arrays"},
@@ -167,14 +167,16 @@ FOLDERS: dict[str, tuple[set[str], ...]] = {
             "_aten_operators",
             "_aten_shapes",
             "_aten_windows",
+            "_onnx_arithmetic",
             "_onnx_operators",
             "_onnx_quantized",
             "_onnx_shapes",
             "_onnx_sums",
             "_onnx_windows",
         },
-        {"module", "onnx"},
-        {"_onnx_reference", "exported"},
+        {"_onnx_folding", "module"},
+        {"exported", "onnx"},
+        {"_onnx_reference"},
         {"original"},
     ),
     "geometry": (
@@ -230,6 +232,7 @@ DOORS: dict[str, set[str]] = {
     "matplotlib": {"plotting", "report"},
     "jinja2": {"report"},
     "onnx": {"convert.onnx", "convert._onnx"},
+    "onnxruntime": {"convert._onnxruntime"},
     "safetensors": {"convert.factory", "zoo"},
     "sklearn": {"zoo"},
     "platformdirs": {"zoo"},
@@ -366,7 +369,8 @@ def test_each_foreign_package_has_its_doors(path: Path) -> None:
 
 def test_runtime_dependencies_are_those_that_are_imported() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = {entry.partition(">")[0] for entry in project["dependencies"]}
+    optional = project["optional-dependencies"]["onnxruntime"]  # used where it is installed
+    declared = {entry.partition(">")[0] for entry in (*project["dependencies"], *optional)}
     imported = {DISTRIBUTIONS.get(name, name) for path in FILES for name in outer(path)}
     assert declared == imported
 

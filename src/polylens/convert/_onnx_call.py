@@ -16,9 +16,9 @@ from torch import Tensor
 from .. import steps
 from ..steps import Fixed
 from ._builder import Builder
+from ._onnx_constants import Arguments, Array
 from ._program import Live, Operand
 
-Array = np.ndarray[Any, np.dtype[Any]]
 T = TypeVar("T")
 
 
@@ -27,7 +27,7 @@ class Call:
     """A node with the values of its inputs; missing optional inputs are None.
 
     `single` says that the source declares a batch of exactly one (or none), so that operations along the batch axis mean
-    something for a single input. `evaluate` runs the node on arrays of one's own, to see where it moves entries.
+    something for a single input.
     """
 
     builder: Builder
@@ -37,7 +37,6 @@ class Call:
     opset: int
     outputs: int
     single: bool
-    evaluate: Callable[[Sequence[Array | None]], list[Array]]
 
     # -- operands and options
 
@@ -165,6 +164,10 @@ class Call:
         joined = flat[0] if isinstance(flat[0], Live) and len(flat) == 1 else self.builder.concat(flat, 0)
         y = self.builder.gather(joined, 0, torch.from_numpy(index.reshape(-1).astype(np.int64)))
         return self.builder.reshape(y, index.shape)
+
+    def arguments(self, *arrays: Array) -> Arguments:
+        """Return the node with arrays of one's own as inputs, to see where it moves entries."""
+        return Arguments(op=self.op, arrays=arrays, attributes=self.attributes, opset=self.opset, outputs=self.outputs)
 
     def places(self, *shapes: Sequence[int]) -> list[Array]:
         """Return arrays of the given shapes that number their entries one after the other."""

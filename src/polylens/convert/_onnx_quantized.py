@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ._onnx_call import Array
+from ._onnx_constants import Array
 
 _Arrays = Sequence[Array | None]
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ._onnx_call import Call, operator
+from ._onnx_constants import gathered_at, gathered_elements, scattered_at, scattered_elements
 from ._program import Live, Operand, as_live
 
 # -- shapes
@@ -141,7 +142,8 @@ def _gather(n: Call) -> Live:
 @operator("GatherElements", "GatherND")
 def _gather_many(n: Call) -> Live:
     index = n.needed(1).numpy()
-    return n.picked([n.x], n.evaluate([*n.places(n.builder.source_shape(n.x)), index])[0])
+    gathered = gathered_at if n.op == "GatherND" else gathered_elements
+    return n.picked([n.x], gathered(n.arguments(*n.places(n.builder.source_shape(n.x)), index)))
 
 
 @operator("ScatterElements", "Scatter", "ScatterND")
@@ -151,7 +153,8 @@ def _scatter(n: Call) -> Live:
     data, index, updates = n.operand(0), n.needed(1).numpy(), n.operand(2)
     shapes = [n.builder.source_shape(o) if isinstance(o, Live) else tuple(o.shape) for o in (data, updates)]
     old, new = n.places(*shapes)
-    return n.picked([data, updates], n.evaluate([old, index, new])[0])
+    scattered = scattered_at if n.op == "ScatterND" else scattered_elements
+    return n.picked([data, updates], scattered(n.arguments(old, index, new)))
 
 
 @operator("Where")

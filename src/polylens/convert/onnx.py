@@ -14,16 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..errors import FileError, PolylensError, UnsupportedError
 from ..network import Network
-from . import _onnx_operators, _onnx_shapes, _onnx_sums, _onnx_windows  # noqa: F401  (they fill the table)
 from ._builder import Builder
-from ._onnx_call import OPERATORS, Array, Call
+from ._onnx_call import OPERATORS, Call
+from ._onnx_constants import Array
 from ._onnx_file import read_model
+from ._onnx_folding import BAD_VALUES, attributes_of, folded, tensor_of
 from ._onnx_functions import inlined
-from ._onnx_quantized import dequantized, quantized
 from ._program import Live, Operand
 
 if TYPE_CHECKING:
@@ -52,9 +51,7 @@ _JUMPING = dict.fromkeys(
 )  # fmt: skip
 _PRODUCTS = dict.fromkeys(["Det"], "write the product with MatMul, Mul and ReduceSum")
 _ADVICE = _RECURRENT | _BRANCHING | _RANDOM | _JUMPING | _PRODUCTS
-_QUANTIZED = {"DequantizeLinear": dequantized, "QuantizeLinear": quantized}
 _REAL = {"float16", "bfloat16", "float32", "float64"}
-_BAD_VALUES = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, ArithmeticError)
 
 
 def read_onnx(path: Path) -> Network:
@@ -153,15 +150,12 @@ class Door:
         if node.op_type in ("Shape", "Size") and isinstance(inputs[0], Live):
             return [_shape(node, builder.source_shape(inputs[0]))]
         if not live:
-            return _folded(node, self.opset, [None if isinstance(i, Live) else i for i in inputs], builder)
+            return folded(node, self.opset, [None if isinstance(i, Live) else i for i in inputs], builder)
         if node.op_type not in OPERATORS:
             builder.refuse(*_complaint(node))
         single = not (batched and self.symbolic) and builder.batch == 1
         operands = tuple(_operand(i) for i in inputs)
-        call = Call(
-            builder, node.op_type, operands, _attributes(node), self.opset, _outputs(node), single,
-            lambda arrays: _folded(node, self.opset, arrays, builder),
-        )  # fmt: skip
+        call = Call(builder, node.op_type, operands, attributes_of(node), self.opset, _outputs(node), single)
         return _applied(call)
 
 
@@ -176,7 +170,7 @@ def _applied(call: Call) -> Sequence[Live]:
         result = OPERATORS[call.op](call)
     except PolylensError:
         raise
-    except _BAD_VALUES as error:
+    except BAD_VALUES as error:
         raise FileError(f"{call.builder.where}: does not fit its inputs; {str(error).splitlines()[0]}") from error
     return result if isinstance(result, list) else [result]
 
@@ -248,7 +242,7 @@ def _element_type(node: NodeProto, values: Mapping[str, Value], types: Mapping[s
     from onnx import helper
 
     if node.op_type == "Cast":
-        return np.dtype(helper.tensor_dtype_to_np_dtype(_attributes(node).get("to", 1)))
+        return np.dtype(helper.tensor_dtype_to_np_dtype(attributes_of(node).get("to", 1)))
     if node.op_type == "CastLike":
         like = values[node.input[1]]
         return types[node.input[1]] if isinstance(like, Live) else like.dtype
@@ -302,42 +296,8 @@ def _read(name: str, values: Mapping[str, Value], builder: Builder) -> Value | N
 def _shape(node: NodeProto, shape: Sequence[int]) -> Array:
     if node.op_type == "Size":
         return np.array(int(np.prod(shape)), dtype=np.int64)
-    options = _attributes(node)
+    options = attributes_of(node)
     return np.array(shape[options.get("start", 0) : options.get("end", len(shape))], dtype=np.int64)
-
-
-def _attributes(node: NodeProto) -> dict[str, Any]:
-    from onnx import helper
-
-    found = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    return {name: value.decode() if isinstance(value, bytes) else value for name, value in found.items()}
-
-
-def _folded(node: NodeProto, opset: int, arrays: Sequence[Array | None], builder: Builder) -> list[Array]:
-    """Return what a node gives on constants, by ONNX's own definition of it."""
-    from onnx import helper
-    from onnx.reference import ReferenceEvaluator
-
-    try:
-        if node.op_type in _QUANTIZED and (own := _QUANTIZED[node.op_type](arrays, _attributes(node), opset)) is not None:
-            return [own]
-        with np.errstate(all="ignore"):
-            names = [f"x{i}" if a is not None else "" for i, a in enumerate(arrays)]
-            alone = type(node)()
-            alone.CopyFrom(node)
-            del alone.input[:]
-            alone.input.extend(names)
-            inputs = [helper.make_empty_tensor_value_info(n) for n in names if n]
-            outputs = [helper.make_empty_tensor_value_info(o) for o in node.output if o]
-            graph = helper.make_graph([alone], "folded", inputs, outputs)
-            model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
-            feeds = {n: a for n, a in zip(names, arrays, strict=True) if a is not None}
-            found = iter(ReferenceEvaluator(model).run(None, feeds))
-    except _BAD_VALUES as error:
-        builder.refuse(
-            f"cannot be evaluated on constants ({str(error).splitlines()[0]})", "fold constants when exporting the model"
-        )
-    return [np.asarray(next(found)) if o else np.empty(0) for o in node.output]
 
 
 def _array(tensor: Any, source: str) -> Array:
@@ -349,11 +309,5 @@ def _array(tensor: Any, source: str) -> Array:
         raise FileError(f"{source}: the weights of {tensor.name!r} do not fit their shape; {error}") from None
 
 
-def _tensor(array: Array) -> Tensor:
-    """Return a constant for the builder; half precision is widened, exactly."""
-    wide = array if array.dtype in (np.float32, np.float64) or array.dtype.kind in "iub" else array.astype(np.float32)
-    return torch.from_numpy(np.array(wide))
-
-
 def _operand(value: Value | None) -> Operand | None:
-    return value if value is None or isinstance(value, Live) else _tensor(value)
+    return value if value is None or isinstance(value, Live) else tensor_of(value)
