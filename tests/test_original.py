@@ -14,9 +14,9 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from polylens import dense, load, original
+from polylens import dense, load, original, parse_vnnlib, verify
 from polylens.convert.original import Original
-from polylens.errors import ConversionError, InputError, ShapeError, UnsupportedError
+from polylens.errors import ConversionError, InputError, ShapeError
 
 FLOAT32_AGREEMENT = 1e-5  # relative to max |f|: both sides add up the same float32 numbers in different orders
 PATHS = [
@@ -41,13 +41,13 @@ def runtime(path: Path, x: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(np.stack(outputs))
 
 
-def one_layer(path: Path, shape: list[Any], kind: int, nodes: list[Any], weights: dict[str, Any]) -> Path:
+def one_layer(path: Path, shape: list[Any], kind: int, nodes: list[Any], weights: dict[str, Any], opset: int = 13) -> Path:
     graph = helper.make_graph(
         nodes, "graph",
         [helper.make_tensor_value_info("x", kind, shape)], [helper.make_tensor_value_info("y", kind, None)],
         [numpy_helper.from_array(value, name) for name, value in weights.items()],
     )  # fmt: skip
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8), path)
     return path
 
 
@@ -87,13 +87,103 @@ def test_a_file_runs_in_the_precision_that_it_declares(tmp_path: Path, kind: int
     assert torch.equal(f(third), third.to(dtype) * 3)
 
 
-def test_what_the_reference_evaluator_cannot_run_is_refused(tmp_path: Path) -> None:
+# -- what runs an ONNX file
+
+STATISTICS = {
+    "s": np.array([2, -1], np.float32), "b": np.zeros(2, np.float32), "m": np.zeros(2, np.float32),
+    "v": np.array([4, 0.25], np.float32), "t": np.array([50], np.float32),
+}  # fmt: skip
+
+
+def normalised(path: Path, opset: int) -> Path:
+    """A batch norm of what exceeds 50, next to what is below: y = bn(relu(x - 50)) + x."""
+    nodes = [
+        helper.make_node("Sub", ["x", "t"], ["d"]), helper.make_node("Relu", ["d"], ["r"]),
+        helper.make_node("BatchNormalization", ["r", "s", "b", "m", "v"], ["n"], epsilon=0.0),
+        helper.make_node("Add", ["n", "x"], ["y"]),
+    ]  # fmt: skip
+    return one_layer(path, ["batch", 2], TensorProto.FLOAT, nodes, STATISTICS, opset)
+
+
+@pytest.fixture
+def no_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+
+
+@pytest.mark.parametrize("opset", [7, 9, 12, 13, 14, 15])
+def test_onnxruntime_runs_a_file_where_it_is_installed(tmp_path: Path, opset: int) -> None:
+    path = normalised(tmp_path / "net.onnx", opset)
+    f = original(path, load(path))
+    assert f.runner == "onnxruntime"
+    torch.testing.assert_close(f(torch.tensor([[60.0, 60.0], [1.0, 2.0]])), torch.tensor([[70.0, 40.0], [1.0, 2.0]]))
+
+
+@pytest.mark.usefixtures("no_onnxruntime")
+@pytest.mark.parametrize("opset", [14, 15])
+def test_without_onnxruntime_the_reference_evaluator_runs_what_it_reads_as_the_network_does(tmp_path: Path, opset: int) -> None:
+    path = normalised(tmp_path / "net.onnx", opset)
+    f = original(path, load(path))
+    assert f.runner == "ONNX's reference evaluator"
+    torch.testing.assert_close(f(torch.tensor([[60.0, 60.0], [1.0, 2.0]])), torch.tensor([[70.0, 40.0], [1.0, 2.0]]))
+
+
+@pytest.mark.usefixtures("no_onnxruntime")
+def test_where_the_reference_evaluator_disagrees_it_has_no_word(tmp_path: Path) -> None:
+    path = normalised(tmp_path / "net.onnx", 9)  # which it reads with another variance, seen beyond 50 alone
+    f = original(path, load(path))
+    assert f.runner == "ONNX's reference evaluator"
+    y = f(torch.tensor([[60.0, 60.0], [1.0, 2.0]]))
+    assert torch.isnan(y[0]).all()
+    assert torch.equal(y[1], torch.tensor([1.0, 2.0]))
+
+
+@pytest.mark.usefixtures("no_onnxruntime")
+@pytest.mark.parametrize("opset", [9, 12, 13])
+def test_where_the_reference_evaluator_contradicts_the_network_the_network_runs_and_says_so(tmp_path: Path, opset: int) -> None:
+    nodes = [helper.make_node("BatchNormalization", ["x", "s", "t2", "m", "v"], ["y"])]
+    path = one_layer(tmp_path / "net.onnx", ["batch", 2], TensorProto.FLOAT, nodes, STATISTICS | {"t2": STATISTICS["s"]}, opset)
+    f = original(path, load(path))
+    assert f.runner.startswith("the network in float32 (which ONNX's reference evaluator contradicts; install onnxruntime")
+    x = inputs((2,))
+    wanted = x / torch.tensor([4.00001, 0.25001], dtype=torch.float64).sqrt() * torch.tensor([2.0, -1.0]) + torch.tensor(
+        [2, -1]
+    )
+    torch.testing.assert_close(f(x).double(), wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.usefixtures("no_onnxruntime")
+def test_a_verdict_does_not_depend_on_an_evaluator_that_is_wrong(tmp_path: Path) -> None:
+    nodes = [helper.make_node("BatchNormalization", ["x", "s", "b", "m", "v"], ["y"], epsilon=0.0)]
+    path = one_layer(tmp_path / "net.onnx", ["batch", 2], TensorProto.FLOAT, nodes, STATISTICS, 9)
+    net = load(path)
+    text = "".join(f"(declare-const {k}_{i} Real)" for k in "XY" for i in range(2))
+    text += "".join(f"(assert (>= X_{i} -1))(assert (<= X_{i} 1))" for i in range(2))
+    found = verify(net, parse_vnnlib(text + "(assert (>= Y_1 1.99))"), original=original(path, net))  # y1 = -2 x1
+    assert found.verdict == "sat"
+    assert found.witness is not None
+    assert float(found.witness[0][1]) <= -0.995
+    assert "the network in float32" in found.summary()
+
+
+@pytest.mark.usefixtures("no_onnxruntime")
+def test_a_file_that_nothing_runs_leaves_the_network_which_says_so(tmp_path: Path) -> None:
     nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
     path = one_layer(tmp_path / "net.onnx", [1, 2], TensorProto.FLOAT, nodes, {"w": np.ones((2, 1), np.float32)})
     net = load(path)
     one_layer(path, [1, 2], TensorProto.FLOAT, nodes, {"w": np.ones((3, 1), np.float32)})  # the file has changed since
-    with pytest.raises(UnsupportedError, match=r"net\.onnx: expected a model that ONNX's reference evaluator can run"):
-        original(path, net)(torch.zeros(1, 2))
+    f = original(path, net)
+    assert f.runner.startswith("the network in float32 (because ONNX's reference evaluator cannot run the file")
+    assert torch.equal(f(torch.ones(1, 2)), torch.full((1, 1), 2.0))
+
+
+def test_a_file_that_onnxruntime_has_no_code_for_is_left_to_the_reference_evaluator(tmp_path: Path) -> None:
+    path = one_layer(tmp_path / "net.onnx", [1, 2], TensorProto.FLOAT, [helper.make_node("Relu", ["x"], ["y"])], {}, 6)
+    model = onnx.load(path)
+    model.opset_import[0].version = 10**6  # newer than any runtime
+    onnx.save(model, path)
+    f = original(path, load(path))
+    assert f.runner != "onnxruntime"
+    assert torch.equal(f(torch.tensor([[-1.0, 2.0]])), torch.tensor([[0.0, 2.0]]))
 
 
 def test_outputs_of_another_size_than_the_networks_are_refused(tmp_path: Path) -> None:

@@ -68,8 +68,12 @@ def original(
     """Return the function that the source of a network computes itself, in its own precision.
 
     What is found with `net` in float64 can be checked with it by means that share no code with the network: an ONNX file
-    runs in ONNX's own reference evaluator, just as the file says; modules and exported programs run in PyTorch, a module
+    runs in onnxruntime where it is installed, just as the file says; modules and exported programs run in PyTorch, a module
     in eval mode whatever its own. A network, and weights in an `.npz` file, have no other source; they run in float32.
+
+    Without onnxruntime an ONNX file runs in ONNX's own reference evaluator, which misreads some operators: it counts only
+    where the network agrees with it in float32, its outputs are NaN at other inputs, and where it contradicts the network
+    at once, or cannot run the file, the network in float32 is what runs. `runner` says which of these it is.
 
     Args:
         source: what `net` was loaded from, as for `load`.
@@ -109,8 +113,8 @@ def _of_file(text: str, net: Network, weights: str | os.PathLike[str] | None) ->
     if ending == ".onnx":
         from ._onnx_reference import onnx_function
 
-        run, dtype = onnx_function(path, net.input_shape)
-        return Original(path.name, "ONNX's reference evaluator", dtype, net.input_shape, net.output_shape, run)
+        run, dtype, runner = onnx_function(path, net)
+        return Original(path.name, runner, dtype, net.input_shape, net.output_shape, run)
     if ending == ".pt2":
         from .exported import read_program
 
