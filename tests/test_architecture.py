@@ -21,10 +21,10 @@ LAYERS: tuple[set[str], ...] = (
     {"_check", "_files", "_hull", "_kernels", "_lp", "affine", "gates"},
     {"_vnnlib", "ball", "data", "pattern", "polytope", "prior", "smooth"},
     {"_meeting", "cells", "geometry", "network", "store"},
-    {"_clusters", "_facets", "_rounding", "compose", "convert", "domain", "layer_map", "local", "target"},
+    {"_clusters", "_facets", "_rational", "_rounding", "compose", "convert", "domain", "layer_map", "local", "target"},
     {"_layers", "_saliency", "_spectrum", "facets", "germ", "linearise", "vnnlib"},
-    {"_fibre", "_reconstruct", "_subdivision", "boundary", "layer_preimage", "nullspace", "region"},
-    {"_near", "_preimage", "subdivision"},
+    {"_fibre", "_ray", "_reconstruct", "_subdivision", "layer_preimage", "nullspace", "region"},
+    {"_near", "_preimage", "boundary", "subdivision"},
     {"_injectivity", "_integrated", "_zeros", "preimage"},
     {"_activate", "_inverse"},
     {

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast, final
 
@@ -16,16 +15,17 @@ from torch import Tensor
 
 from ._check import ArrayLike, array, batches, is_batch, whole
 from ._progress import progress
-from ._rounding import flat_sizes, magnitudes, of_walls, term_sizes
+from ._ray import course
+from ._rounding import flat_sizes, of_walls, term_sizes
 from ._types import Result, Tolerance
 from .errors import InputError
 from .gates import Choice, Gate, Walls, spread
-from .germ import Germ, exact, fixed_at, one_point, towards, walls_of
+from .germ import exact, fixed_at, one_point
 from .local import maps
 from .network import Network, Node
 from .pattern import Patterns
 from .polytope import RowOrigin
-from .steps import Affine, flat
+from .steps import flat
 
 
 @final
@@ -34,7 +34,9 @@ class Crossings(Result):
     """Where a ray first changes region, and next: parameters `t` (crossings,), `units` that change there, `points`.
 
     `patterns` holds the pattern in front of the first crossing and the one behind each. `complete` says whether the ray
-    meets no further boundary.
+    meets no further boundary. `fragile` counts crossings that rounding hides: those so near to another that both are listed
+    as one, and in networks too large for rational arithmetic also decisions on values that may be rounding. Where it is 0,
+    the crossings are those that exact arithmetic finds.
     """
 
     t: Tensor
@@ -42,19 +44,20 @@ class Crossings(Result):
     points: Tensor
     patterns: Patterns
     complete: bool
+    fragile: int
 
     def __repr__(self) -> str:
         return f"Crossings({len(self.t)}{', no more' if self.complete else ''})"
 
     def summary(self) -> str:
         rows = zip(self.t.tolist(), self.units, strict=True)
-        return "\n".join(
-            [repr(self), *(f"  t = {t:.6g}: {', '.join(f'{u.name}[{u.unit}]' for u in units)}" for t, units in rows)]
-        )
+        lines = [repr(self), *(f"  t = {t:.6g}: {', '.join(f'{u.name}[{u.unit}]' for u in units)}" for t, units in rows)]
+        return "\n".join([*lines, f"  {self.fragile} within rounding of others"] if self.fragile else lines)
 
     def to_dict(self) -> dict[str, Any]:
         units = [[u._asdict() for u in group] for group in self.units]
-        return {"t": self.t.tolist(), "units": units, "points": self.points.tolist(), "complete": self.complete}
+        plain = {"t": self.t.tolist(), "units": units, "points": self.points.tolist()}
+        return {**plain, "complete": self.complete, "fragile": self.fragile}
 
 
 def first_boundary(net: Network, x: ArrayLike, v: ArrayLike, *, count: int = 1) -> Crossings:
@@ -70,72 +73,31 @@ def first_boundary(net: Network, x: ArrayLike, v: ArrayLike, *, count: int = 1) 
 
     Algorithm: in every region the pre-activations are affine in t; the least root is the next boundary, behind which the
     derivative decides. One forward pass of values, derivatives and the sizes of their terms a crossing: what is below
-    `Tolerance().relative` of these is 0, so a unit whose terms cancel is never crossed.
+    `Tolerance().relative` of these is 0. Where decisions lie within rounding of one another, a network of up to 4 096
+    weights is followed in rational arithmetic instead, and only crossings that no floats t tell apart are one.
 
     Example:
         >>> import torch
         >>> from polylens import dense, first_boundary
         >>> net = dense([([[1.0], [2.0]], [-1.0, -2.0]), ([[1.0, 1.0]], None)])  # two units, one hyperplane x = 1
         >>> found = first_boundary(net, torch.tensor([0.0]), torch.tensor([1.0]), count=5)
-        >>> found.t.tolist(), len(found.units[0]), found.complete
-        ([1.0], 2, True)
+        >>> found.t.tolist(), len(found.units[0]), found.complete, found.fragile
+        ([1.0], 2, True, 0)
     """
     net = exact(net)
     point, direction = one_point(net, x), one_point(net, v, "direction")
     if not bool(direction.any()):
         raise InputError("direction: expected one that is not all zeros")
     whole(count, "count")
-    germ = towards(net, point, direction, rough=(rough := magnitudes(net)))
-    seen, times, units = [germ.pattern], list[float](), list[tuple[RowOrigin, ...]]()
-    ahead = _crossings(net, point, direction, germ, rough)
-    for crossing in progress(itertools.islice(ahead, count), count, "crossings"):
-        times.append(crossing.t)
-        units.append(_changes(germ.pattern, crossing.behind.pattern))
-        germ = crossing.behind
-        seen.append(germ.pattern)
-    t = torch.tensor(times, dtype=torch.float64)
+    found = course(net, point, direction, count)
+    t = torch.tensor(found.times, dtype=torch.float64)
     points = point + t.to(point.device).reshape(-1, *(1,) * point.ndim) * direction
-    return Crossings(t, tuple(units), points, Patterns.concat(seen), _next_wall(net, germ) is None)
+    units = tuple(changes(*pair) for pair in itertools.pairwise(found.patterns))
+    return Crossings(t, units, points, Patterns.concat(found.patterns), found.complete, found.fragile)
 
 
-class _Crossing(NamedTuple):
-    """Where a ray changes region, and the network behind."""
-
-    t: float
-    behind: Germ
-
-
-def _crossings(
-    net: Network, point: Tensor, direction: Tensor, germ: Germ, rough: Sequence[Affine | None]
-) -> Iterator[_Crossing]:
-    """Yield the crossings of a ray in their order; a wall behind which no pattern changes is none."""
-    t = 0.0
-    while (step := _next_wall(net, germ)) is not None and t + step > t:
-        t += step
-        behind = towards(net, point + t * direction, direction, rough=rough)
-        if behind.pattern != germ.pattern:
-            yield _Crossing(t, behind)
-        germ = behind
-
-
-def _next_wall(net: Network, germ: Germ) -> float | None:
-    """Return how far the ray runs until some unit leaves its piece, None if none ever does.
-
-    Walls that are met already, up to the rounding of the terms of the pre-activation, are settled by the germ.
-    """
-    least = math.inf
-    for node in net.nodes:
-        if node.name in germ.inputs:
-            z, dz, room, speed_room = (flat(t, 0).reshape(-1) for t in germ.inputs[node.name])
-            walls = walls_of(net, node, germ.pattern)
-            gap, speed = walls.bound - walls.values(z), walls.values(dz)
-            ahead = (speed > of_walls(walls, speed_room)) & (gap > of_walls(walls, room))
-            times = gap[ahead] / speed[ahead]
-            least = min(least, float(times.min())) if len(times) else least
-    return least if least < math.inf else None
-
-
-def _changes(before: Patterns, behind: Patterns) -> tuple[RowOrigin, ...]:
+def changes(before: Patterns, behind: Patterns) -> tuple[RowOrigin, ...]:
+    """Return the units that are on other pieces behind a boundary."""
     changed = []
     for layer in before.layers:
         a, b = (p.pieces(layer.name).reshape(-1).long() for p in (before, behind))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, final
@@ -12,22 +11,23 @@ import torch
 from torch import Tensor
 
 from ._check import ArrayLike
+from ._ray import Ray
 from ._rounding import behind_gate, magnitudes, settled
 from ._subdivision.stages import jumps
 from ._types import Tolerance
-from .boundary import _changes, _crossings
+from .boundary import changes
 from .domain import Box
 from .errors import InputError
 from .gates import Choice
 from .geometry import Ball, Boundedness, chebyshev_ball, is_bounded
-from .germ import Germ, Motion, exact, fixed_at, one_point, pattern_of, towards
+from .germ import Germ, Motion, exact, fixed_at, one_point, pattern_of
 from .local import on_patterns
 from .network import Network
 from .nullspace import EPS, Forgetting, NullSpace, null_space, up_to
 from .pattern import Patterns
 from .polytope import Polytope, RowOrigin
 from .region import Region, _check_domain, region
-from .steps import Affine, flat
+from .steps import flat
 
 Reason = Literal["the map changes", "domain", "never ends", "not in the null space"]
 
@@ -156,39 +156,39 @@ class _Line:
     def end(self, direction: Tensor, sides: Polytope | None) -> End:
         """Return the end of constancy from the point on in a direction."""
         limit, side = _leaving(sides, self.point, direction)
-        germ = towards(self.net, self.point, direction, rough=self.rough)
-        if slope := self.slope(germ, 0.0, direction):
-            units = _changes(self.pattern, germ.pattern)
+        ray = Ray(self.net, self.point, direction, self.rough)
+        germ = ray.germ(0.0)
+        if slope := self.slope(germ, ray, 0.0):
+            units = changes(self.pattern, germ.pattern)
             return End(0.0, "the map changes" if units else "not in the null space", units, slope, 0)
         crossed = 0
-        for crossing in _crossings(self.net, self.point, direction, germ, self.rough):
-            if crossing.t >= limit:
+        for place in ray.places():
+            if place.t >= limit:
                 break
-            if slope := self.slope(crossing.behind, crossing.t, direction):
-                return End(crossing.t, "the map changes", _changes(germ.pattern, crossing.behind.pattern), slope, crossed)
-            germ, crossed = crossing.behind, crossed + 1
+            if place.crossed and (slope := self.slope(place.germ, ray, place.t)):
+                return End(place.t, "the map changes", changes(germ.pattern, place.germ.pattern), slope, crossed)
+            germ, crossed = place.germ, crossed + place.crossed
         return End(limit, "domain" if side else "never ends", side, 0.0, crossed)
 
-    def slope(self, germ: Germ, t: float, direction: Tensor) -> float:
+    def slope(self, germ: Germ, ray: Ray, t: float) -> float:
         """Return the length of the slope of the output behind x + t v, 0 where it is rounding; infinite behind a jump."""
-        found = _at_output(self.net, germ.pattern, self.point + t * direction, direction, self.rough, self.tolerance.relative)
+        found = _at_output(ray, germ.pattern, t, self.tolerance.relative)
         if self.value is not None and bool(((found.value - self.value).abs() > 2 * found.value_room).any()):
             return math.inf
         moving = torch.where(found.speed.abs() > found.speed_room, found.speed, 0.0)
         return float(torch.linalg.vector_norm(moving))
 
 
-def _at_output(
-    net: Network, pattern: Patterns, point: Tensor, direction: Tensor, rough: Sequence[Affine | None], relative: float
-) -> Motion:
-    """Return value and slope of the flattened output at a point on the map of a pattern, and how much of them is rounding.
+def _at_output(ray: Ray, pattern: Patterns, t: float, relative: float) -> Motion:
+    """Return value and slope of the flattened output on a ray on the map of a pattern, and how much of them is rounding.
 
     Every entry of the direction counts as having the rounding of its largest one.
     """
-    z, terms = {0: point[None]}, {0: point[None].abs()}
+    net, direction = ray.net, ray.direction
+    z, terms = {0: (ray.point + t * direction)[None]}, {0: ray.terms(t)[None]}
     dz, speeds = {0: direction[None]}, {0: torch.full_like(direction, float(direction.abs().max()))[None]}
     local = on_patterns(net, pattern, len(net.nodes))
-    for k, (node, step, size) in enumerate(zip(net.nodes, local, rough, strict=True), 1):
+    for k, (node, step, size) in enumerate(zip(net.nodes, local, ray.rough, strict=True), 1):
         here = [[held[i] for i in node.inputs] for held in (z, terms, dz, speeds)]
         z[k], dz[k] = step.offset(*here[0]), step.columns(*(s.unsqueeze(1) for s in here[2]))[:, 0]
         if size is not None:

@@ -91,31 +91,33 @@ def towards(
     direction: Tensor,
     tolerance: Tolerance | None = None,
     rough: Sequence[Affine | None] | None = None,
+    terms: Tensor | None = None,
 ) -> Germ:
     """Return the network just behind `point` in `direction`: where a unit is on its breakpoint, the derivative decides.
 
     A pre-activation counts as on the breakpoint, and a derivative as none, within `tolerance.relative` of the terms that
-    it is the sum of, taken from the last gates on. `rough` are the network's `magnitudes`, where they are at hand.
+    it is the sum of, taken from the last gates on. `rough` are the network's `magnitudes`, where they are at hand; `terms`
+    (*input_shape) are the sizes of what the point itself is a sum of, its own entries where None.
 
     Algorithm: one forward pass of values, derivatives and the sizes of both, gates fixed as they come.
     """
     relative, rough = (tolerance or Tolerance()).relative, rough or magnitudes(net)
-    z: dict[int, Sized] = {0: (point[None], point[None].abs())}
+    z: dict[int, Sized] = {0: (point[None], (point.abs() if terms is None else terms)[None])}
     dz: dict[int, Sized] = {0: (direction[None], direction[None].abs())}
     pieces, inputs = dict[str, Tensor](), dict[str, Motion]()
     for k, (node, size) in enumerate(zip(net.nodes, rough, strict=True), 1):
-        values, terms = zip(*(z[i] for i in node.inputs), strict=True)
+        values, sizes = zip(*(z[i] for i in node.inputs), strict=True)
         speeds, speed_terms = zip(*(dz[i] for i in node.inputs), strict=True)
         if size is not None:
             step = cast(Affine, node.step)
-            z[k] = step.apply(*values), size.apply(*terms)
+            z[k] = step.apply(*values), size.apply(*sizes)
             dz[k] = step.linear(*speeds), size.linear(*speed_terms)
             continue
-        motion = Motion(values[0][0], speeds[0][0], relative * terms[0][0], relative * speed_terms[0][0])
+        motion = Motion(values[0][0], speeds[0][0], relative * sizes[0][0], relative * speed_terms[0][0])
         chosen, here = _fixed_towards(net, node, motion)
         pieces[node.name], inputs[node.name] = chosen, motion
         value, speed = here.offset(*values), here.columns(*(s.unsqueeze(1) for s in speeds))[:, 0]
-        z[k] = value, settled(value, behind_gate(here, terms[0]), relative)
+        z[k] = value, settled(value, behind_gate(here, sizes[0]), relative)
         dz[k] = speed, settled(speed, behind_gate(here, speed_terms[0], constant=False), relative)
     return Germ(pattern_of(net, pieces), inputs)
 
