@@ -159,10 +159,10 @@ FOLDERS: dict[str, tuple[set[str], ...]] = {
         {"entry"},
     ),
     "convert": (
-        {"_onnx_constants", "_onnx_file", "_onnx_functions", "_onnxruntime", "_program", "factory"},
+        {"_onnx_constants", "_onnx_file", "_onnx_functions", "_onnxruntime", "_piecewise", "_program", "factory"},
         {"_shapes"},
         {"_builder"},
-        {"_aten_call", "_einsum", "_onnx_call", "arrays"},
+        {"_aten_call", "_einsum", "_onnx_call", "_onnx_choices", "arrays"},
         {
             "_aten_operators",
             "_aten_shapes",

@@ -19,6 +19,7 @@ from ..errors import FileError, PolylensError, UnsupportedError
 from ..network import Network
 from ._builder import Builder
 from ._onnx_call import OPERATORS, Call
+from ._onnx_choices import Choice, chosen
 from ._onnx_constants import Array
 from ._onnx_file import read_model
 from ._onnx_folding import BAD_VALUES, attributes_of, folded, tensor_of
@@ -28,7 +29,7 @@ from ._program import Live, Operand
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
 
-Value = Live | Array
+Value = Live | Choice | Array
 _STANDARD = ("", "ai.onnx")
 _RECURRENT = dict.fromkeys(
     ["LSTM", "GRU", "RNN"], "recurrent layers have no finite program; unroll them, or cut the model there"
@@ -133,6 +134,8 @@ class Door:
             values.update(zip(node.output, found, strict=False))
             types.update(dict.fromkeys(node.output, _element_type(node, values, types)))
         output = values.get(self.output)
+        if isinstance(output, Choice):
+            output.refuse()
         if not isinstance(output, Live):
             raise UnsupportedError(f"{self.source}: output {self.output!r} does not depend on the input; nothing to look at")
         if batched and not output.batched and output.shape[:1] == (1,):
@@ -149,12 +152,16 @@ class Door:
             builder.refuse(*_complaint(node))
         if node.op_type in ("Shape", "Size") and isinstance(inputs[0], Live):
             return [_shape(node, builder.source_shape(inputs[0]))]
+        found = chosen(node.op_type, inputs, builder)
+        if found is not None:
+            return [found]
+        plain = [i for i in inputs if not isinstance(i, Choice)]  # where one is left, something has been made of it
         if not live:
-            return folded(node, self.opset, [None if isinstance(i, Live) else i for i in inputs], builder)
+            return folded(node, self.opset, [None if isinstance(i, Live) else i for i in plain], builder)
         if node.op_type not in OPERATORS:
             builder.refuse(*_complaint(node))
         single = not (batched and self.symbolic) and builder.batch == 1
-        operands = tuple(_operand(i) for i in inputs)
+        operands = tuple(_operand(i) for i in plain)
         call = Call(builder, node.op_type, operands, attributes_of(node), self.opset, _outputs(node), single)
         return _applied(call)
 
@@ -245,7 +252,7 @@ def _element_type(node: NodeProto, values: Mapping[str, Value], types: Mapping[s
         return np.dtype(helper.tensor_dtype_to_np_dtype(attributes_of(node).get("to", 1)))
     if node.op_type == "CastLike":
         like = values[node.input[1]]
-        return types[node.input[1]] if isinstance(like, Live) else like.dtype
+        return like.dtype if isinstance(like, np.ndarray) else types[node.input[1]]
     return next((types[name] for name in node.input if isinstance(values.get(name), Live)), np.dtype(np.float32))
 
 
@@ -254,7 +261,10 @@ def _cast_like(
 ) -> list[Value]:
     """Return the first input in the type of the second, whose values do not matter."""
     x, like = (_read(name, values, builder) for name in [*node.input, "", ""][:2])
-    if x is None or like is None:
+    for value in (x, like):
+        if isinstance(value, Choice):
+            value.refuse()
+    if x is None or like is None or isinstance(x, Choice) or isinstance(like, Choice):
         builder.refuse("lacks an input", "check the file with onnx.checker")
     kind = types[node.input[1]] if isinstance(like, Live) else like.dtype
     if isinstance(x, Live):
@@ -309,5 +319,5 @@ def _array(tensor: Any, source: str) -> Array:
         raise FileError(f"{source}: the weights of {tensor.name!r} do not fit their shape; {error}") from None
 
 
-def _operand(value: Value | None) -> Operand | None:
+def _operand(value: Live | Array | None) -> Operand | None:
     return value if value is None or isinstance(value, Live) else tensor_of(value)
