@@ -160,8 +160,8 @@ FOLDERS: dict[str, tuple[set[str], ...]] = {
     ),
     "convert": (
         {"_onnx_constants", "_onnx_file", "_onnx_functions", "_onnxruntime", "_piecewise", "_program", "factory"},
-        {"_shapes"},
-        {"_builder"},
+        {"_ports", "_shapes"},
+        {"_builder", "_module_call", "_onnx_declared", "_signature"},
         {"_aten_call", "_einsum", "_onnx_call", "_onnx_choices", "arrays"},
         {
             "_aten_operators",
@@ -174,9 +174,9 @@ FOLDERS: dict[str, tuple[set[str], ...]] = {
             "_onnx_sums",
             "_onnx_windows",
         },
-        {"_onnx_folding", "module"},
-        {"exported", "onnx"},
-        {"_onnx_reference"},
+        {"_interpreter", "_onnx_folding"},
+        {"module", "onnx"},
+        {"_onnx_reference", "exported"},
         {"original"},
     ),
     "geometry": (

@@ -34,7 +34,7 @@ from .layer_usefulness import LayerUsefulness, layer_usefulness
 from .linearise import affine_map, affine_maps, linearise
 from .merging import ConvexPart, Merged, merge
 from .nearby import NearbyPiece, NearbyPreimage, NearbyRegion, preimage_near
-from .network import Network, Node, patterns
+from .network import InputSlice, Network, Node, patterns
 from .nullspace import Forgotten, NullSpace, forgotten_by_layer, null_space
 from .omnidirectional import Omnidirectional, UniqueSolution, is_omnidirectional, unique_solution
 from .pattern import Frequencies, Patterns, UnitLayer
@@ -90,6 +90,7 @@ __all__ = [
     "Independence",
     "Initialisation",
     "Injectivity",
+    "InputSlice",
     "Inversion",
     "Invertibility",
     "LargestBias",

@@ -117,7 +117,7 @@ def _joined(front: Network, net: Network) -> Network:
         nodes.append(Node(name, _reshape(net.input_shape), (len(nodes),), net.input_shape))
     behind = len(nodes)
     nodes += [replace(node, inputs=tuple(i + behind for i in node.inputs)) for node in net.nodes]
-    return Network(tuple(nodes), front.input_shape, net.dtype, net.device, f"{net.source} behind {front.source}")
+    return Network(tuple(nodes), front.input_shape, net.dtype, net.device, f"{net.source} behind {front.source}", front.inputs)
 
 
 def _check_shapes(made: Shape, taken: Shape) -> None:

@@ -6,7 +6,7 @@ of every tensor. A network is a value: converting it returns another one. Where 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeGuard, final
@@ -37,6 +37,17 @@ class Node:
     shape: Shape
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class InputSlice:
+    """Where one of several inputs lies in a network's flat one: entries `start` to `stop`, which have the shape `shape`."""
+
+    name: str
+    start: int
+    stop: int
+    shape: Shape
+
+
 def has_pattern(step: Step) -> TypeGuard[Choice | Smooth]:
     """Say whether the step's units have an activation pattern: gates, max-gates and smooth activations do."""
     return isinstance(step, Choice) or (isinstance(step, Smooth) and step.signed)
@@ -50,7 +61,8 @@ class Network(Result):
     Calling it evaluates it: `net(x)` takes a batch (batch, *input_shape) or one sample and is differentiable in x.
 
     Attributes: `nodes`, the program; `input_shape` and `output_shape` of one sample; `dtype` and `device` of its
-    parameters; `source`, a word on where it came from.
+    parameters; `source`, a word on where it came from; `inputs`, where several inputs of the source were joined into a flat
+    one, says by name which entries are whose, and is empty otherwise. `join` and `split` go from the ones to the other.
 
     Raises: InputError when a parameter holds NaN or infinity.
     """
@@ -60,6 +72,7 @@ class Network(Result):
     dtype: torch.dtype
     device: torch.device
     source: str
+    inputs: tuple[InputSlice, ...] = ()
 
     def __post_init__(self) -> None:
         for node in self.nodes:
@@ -168,6 +181,41 @@ class Network(Result):
             alive -= set(self.expiring[k])
         return max(1, most) * self.dtype.itemsize
 
+    # -- several inputs in one
+
+    def join(self, values: Mapping[str, ArrayLike]) -> Tensor:
+        """Return the flat input that several named inputs make, (batch, entries) or (entries,) where none is a batch.
+
+        An input without batch axis is repeated for every one of the others.
+
+        Raises: InputError for names other than those of `inputs`, and for batches of several sizes; ShapeError.
+        """
+        names = [part.name for part in self.inputs]
+        if set(values) != set(names):
+            raise InputError(f"join: expected values for {names}; got {list(values)}")
+        tensors = {name: as_tensor(array(x, name), self.dtype, self.device) for name, x in values.items()}
+        batched = {part.name: is_batch(tensors[part.name], part.shape, part.name) for part in self.inputs}
+        sizes = {name: len(tensors[name]) for name in names if batched[name]}
+        if len(set(sizes.values())) > 1:
+            raise InputError(f"join: expected batches of one size; got {sizes}")
+        size = next(iter(sizes.values()), 1)
+        rows = [
+            tensors[name].reshape(size, -1) if batched[name] else tensors[name].reshape(1, -1).expand(size, -1)
+            for name in names
+        ]
+        flat = torch.cat(rows, 1) if rows else torch.empty(size, 0)
+        return flat if sizes else flat[0]
+
+    def split(self, x: ArrayLike) -> dict[str, Tensor]:
+        """Return the named inputs that a flat input, or a batch of them, is made of; of a single input none.
+
+        Raises ShapeError when x has not the network's input shape.
+        """
+        x = array(x)
+        lead = tuple(x.shape[:1]) if is_batch(x, self.input_shape) else ()
+        flat = as_tensor(x, self.dtype, self.device)
+        return {part.name: flat[..., part.start : part.stop].reshape((*lead, *part.shape)) for part in self.inputs}
+
     # -- conversion
 
     def to(self, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Network:
@@ -208,6 +256,7 @@ class Network(Result):
         rows = self.steps()
         wide = max([len(r["name"]) for r in rows] + [5])
         lines = [repr(self)]
+        lines += [f"  input {part.name}: entries {part.start} to {part.stop}, of shape {part.shape}" for part in self.inputs]
         for r in rows:
             shape, inputs = "x".join(map(str, r["shape"])) or "scalar", ", ".join(r["inputs"])
             lines.append(f"  {r['name']:<{wide}}  {r['kind']:<14} {shape:<12} {r['parameters'] or '':>9}  <- {inputs}")
@@ -222,6 +271,7 @@ class Network(Result):
             "piecewise_linear": self.is_piecewise_linear,
             "dtype": str(self.dtype).removeprefix("torch."),
             "source": self.source,
+            "inputs": [{"name": p.name, "start": p.start, "stop": p.stop, "shape": list(p.shape)} for p in self.inputs],
             "gates": [{"name": g.name, "kind": g.kind, "shape": list(g.shape)} for g in self.gates],
             "steps": self.steps(),
         }
@@ -243,7 +293,7 @@ def section(net: Network, source: int, value: int) -> Network:
     kept = sorted(k for k in ancestors(net, value) if k > source)
     number = {source: 0} | {k: i for i, k in enumerate(kept, 1)}
     nodes = tuple(replace(net.nodes[k - 1], inputs=tuple(number[i] for i in net.nodes[k - 1].inputs)) for k in kept)
-    return replace(net, nodes=nodes, input_shape=net.shape_of(source))
+    return replace(net, nodes=nodes, input_shape=net.shape_of(source), inputs=() if source else net.inputs)
 
 
 def chunks(net: Network, x: ArrayLike, size: int | None = None, label: str = "") -> Iterator[Tensor]:

@@ -79,7 +79,7 @@ def with_rows(net: Network, target: OutputSet) -> Network:
     step = Linear(matrix, -bound).converted(lambda t: t.to(net.device))
     nodes.append(Node("target.rows", step, (len(nodes),), (len(bound),)))
     nodes.append(Node("target", relu().converted(lambda t: t.to(net.device)), (len(nodes),), (len(bound),)))
-    return Network(tuple(nodes), net.input_shape, net.dtype, net.device, net.source)
+    return Network(tuple(nodes), net.input_shape, net.dtype, net.device, net.source, net.inputs)
 
 
 class _Pullback:

@@ -6,6 +6,7 @@ opsets, so it is believed only where the network agrees with it; where it does n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +18,12 @@ from torch import Tensor
 from ..errors import UnsupportedError
 from ..network import Network
 from ._onnx_constants import Array
+from ._onnx_declared import Declared
 from ._onnx_file import read_model
 from ._onnx_folding import BAD_VALUES
 from ._onnx_functions import inlined
 from ._onnxruntime import is_installed, runtime
+from ._ports import Values
 from .onnx import Door
 
 if TYPE_CHECKING:
@@ -33,28 +36,28 @@ _AGREEMENT = 1e-3  # relative to the largest output: float32 rounds by less, ano
 _HALF_AGREEMENT = 0.05  # about fifty roundings of half precision
 
 
-def onnx_function(path: Path, net: Network) -> tuple[_Run, torch.dtype, str]:
+def onnx_function(
+    path: Path, net: Network, inputs: Values | None = None, output: str | None = None
+) -> tuple[_Run, torch.dtype, str]:
     """Return what the model computes for a batch, input by input, the dtype that it takes, and words on what runs it.
 
     Args:
         path: an .onnx file from which a network can be read.
         net: that network.
+        inputs, output: which inputs are fixed and which output counts, as for `load`.
 
     The outputs of the reference evaluator are NaN at inputs where it and the network in float32 disagree.
 
     Raises:
         FileError, UnsupportedError: as for `read_onnx`.
     """
-    from onnx import helper
-
     model = inlined(read_model(path))
-    door = Door.of(model, path.name)
-    entry = next(i for i in model.graph.input if i.name == door.input)
-    kind = np.dtype(helper.tensor_dtype_to_np_dtype(entry.type.tensor_type.elem_type))
+    door = Door.of(model, path.name, inputs, output)
+    kind = np.result_type(*(entry.element_type for entry in door.inputs))
     dtype = torch.from_numpy(np.empty(0, kind)).dtype
     if is_installed():
         try:
-            run = _batched(runtime(model), model, door, net)
+            run = _batched(runtime(model), model, door, net, inputs)
             run(_probes(net, dtype)[:1])
             return run, dtype, "onnxruntime"
         except UnsupportedError:
@@ -62,7 +65,7 @@ def onnx_function(path: Path, net: Network) -> tuple[_Run, torch.dtype, str]:
     precision = torch.float64 if dtype == torch.float64 else torch.float32
     single = net.to(dtype=precision)
     try:
-        reference = _batched(_reference(model), model, door, net)
+        reference = _batched(_reference(model), model, door, net, inputs)
         if _agree(reference(_probes(net, dtype)), single(_probes(net, precision)).cpu(), dtype).all():
             return _where_agreed(reference, single, dtype), dtype, "ONNX's reference evaluator"
         problem = "which ONNX's reference evaluator contradicts"
@@ -76,21 +79,29 @@ def onnx_function(path: Path, net: Network) -> tuple[_Run, torch.dtype, str]:
     return own, precision, f"the network in {str(precision).removeprefix('torch.')} ({problem}; {lack})"
 
 
-def _batched(evaluate: _Evaluate, model: ModelProto, door: Door, net: Network) -> _Run:
+def _batched(evaluate: _Evaluate, model: ModelProto, door: Door, net: Network, inputs: Values | None) -> _Run:
     """Return what evaluates a batch input by input; a model of a fixed batch is given as many copies of each."""
     place = [output.name for output in model.graph.output].index(door.output)
-    apart = door.shape[1:] == net.input_shape and len(door.shape) > len(net.input_shape)
-    copies = door.shape[0] if apart else 1
+    fixed = {name: door.constants[name] for name in inputs or {} if name in door.constants}
+    shapes = {part.name: part.shape for part in net.inputs} or {door.inputs[0].name: net.input_shape}
+    apart = all(entry.shape[1:] == shapes[entry.name] for entry in door.inputs if len(entry.shape) > 1)
+    copies = door.batch if apart and door.batch else 1
 
-    def evaluated(x: Any) -> Any:
-        fed = np.broadcast_to(x, (copies, *x.shape)).reshape(door.shape)
-        found = evaluate({door.input: np.ascontiguousarray(fed)})[place]
+    def evaluated(x: Tensor) -> Any:
+        parts = {name: part.cpu() for name, part in net.split(x).items()} or {door.inputs[0].name: x}
+        found = evaluate({e.name: _fed(parts[e.name].numpy(), e, copies) for e in door.inputs} | fixed)[place]
         return np.asarray(found).reshape(copies, -1)[0]
 
     def run(x: Tensor) -> Tensor:
-        return torch.from_numpy(np.stack([evaluated(sample) for sample in x.numpy()]))
+        return torch.from_numpy(np.stack([evaluated(sample) for sample in x]))
 
     return run
+
+
+def _fed(x: Array, entry: Declared, copies: int) -> Array:
+    """Return one sample of an input as the model declares it."""
+    wide = np.broadcast_to(x, (copies, *x.shape)) if x.size < math.prod(entry.shape) else x
+    return np.ascontiguousarray(wide.reshape(entry.shape).astype(entry.element_type))
 
 
 def _reference(model: ModelProto) -> _Evaluate:

@@ -17,7 +17,7 @@ from torch import Tensor
 from .. import steps
 from ..errors import ConversionError, UnsupportedError
 from ..gates import Choice
-from ..network import Network, Node
+from ..network import InputSlice, Network, Node
 from ..smooth import Smooth
 from ..steps import Convolution, Fixed, Linear, MatMul, Scale, Shape, Step
 
@@ -50,6 +50,8 @@ class Program:
         self.groups: list[int] = []  # which operation of the source each node came from
         self.where = ""
         self.name = ""
+        self.inputs: tuple[InputSlice, ...] = ()  # where several inputs of the source lie in a flat one
+        self.alone = False  # whether the source is read as one without batch, so that no reshape may make one again
         self._operations = 0
 
     # -- bookkeeping
@@ -98,7 +100,7 @@ class Program:
         number = {0: 0} | {k: i for i, k in enumerate(kept, 1)}
         program = tuple(replace(nodes[k - 1], inputs=tuple(number[i] for i in nodes[k - 1].inputs)) for k in kept)
         program = tuple(replace(n, step=n.step.converted(lambda t: t.to(dtype).contiguous())) for n in program)
-        return Network(program, self.input_shape, dtype, torch.device("cpu"), source)
+        return Network(program, self.input_shape, dtype, torch.device("cpu"), source, self.inputs)
 
     # -- constants beside live values
 

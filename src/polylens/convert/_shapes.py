@@ -29,7 +29,9 @@ class Shapes(Program):
             target[target.index(-1)] = total // known if known else 0
         if math.prod(target) != total:
             self.refuse(f"reshapes {self.source_shape(x)} to {tuple(target)}", "the sizes do not fit; write the shape with -1")
-        front = bool(target) and target[0] == (self.batch if x.batched else 1) and math.prod(target[1:]) == size
+        front = (
+            bool(target) and not self.alone and target[0] == (self.batch if x.batched else 1) and math.prod(target[1:]) == size
+        )
         if not front and x.batched and self.batch != 1:
             self.refuse(
                 f"reshapes {self.source_shape(x)} to {tuple(target)}", "it mixes the batch with other axes; use flatten(1)"

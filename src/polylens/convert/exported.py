@@ -22,6 +22,7 @@ from torch.export import ExportedProgram
 
 from ..errors import FileError, PolylensError, UnsafeFileError, UnsupportedError
 from ..network import Network
+from ._ports import Values
 from .factory import load_tensors
 from .module import from_exported
 
@@ -40,11 +41,18 @@ _CONTROL = re.compile(r"torch\.ops\.higher_order\.\w+")
 _SIZE_WORDS = re.compile(
     r"[su]\d+|zuf\d+|\d+|Max|Min|Mod|FloorDiv|CeilDiv|PythonMod|Eq|Ne|Lt|Le|Gt|Ge|And|Or|Not|Identity|Integer|Add|Mul|Pow|oo|int_oo"
 )
+_SIZE_GUARD = re.compile(  # sizes of inputs compared, as programs of several inputs with a symbolic batch have them
+    r"(\bL(\['\w+'\]|\[\d+\])+\.(size|stride)\(\)\[\d+\]|\b\d+\b|==|!=|<=?|>=?|//|[-+*%() ]|\b(and|or|not)\b)+"
+)
 _TREES = {None, "builtins.tuple", "builtins.list", "builtins.dict"}
 
 
-def read_pt2(path: Path) -> Network:
+def read_pt2(path: Path, *, inputs: Values | None = None, output: str | None = None) -> Network:
     """Return the network of a `.pt2` file written by `torch.export.save` of PyTorch 2.8 or newer.
+
+    Args:
+        path: the file.
+        inputs, output: which inputs are fixed and which output counts, as for `load`.
 
     Raises:
         UnsafeFileError: the archive carries pickled or custom objects, compiled code, expressions that are not sizes,
@@ -53,7 +61,7 @@ def read_pt2(path: Path) -> Network:
         UnsupportedError, ConversionError: as for modules.
     """
     try:
-        return from_exported(read_program(path), path.name)
+        return from_exported(read_program(path), path.name, inputs=inputs, output=output)
     except PolylensError:
         raise
     except (AssertionError, KeyError, AttributeError, TypeError, IndexError, RuntimeError) as error:
@@ -125,7 +133,7 @@ def _json(path: Path, name: str, content: bytes) -> bytes:
     except ValueError as error:
         raise FileError(f"{path}: {name} is not valid JSON ({error}); save the program again") from None
     if isinstance(tree, dict) and "guards_code" in tree:
-        if tree["guards_code"]:
+        if not all(_SIZE_GUARD.fullmatch(str(guard)) for guard in tree["guards_code"] or []):
             _unsafe(path, f"{name} holds guards as Python source")
         tree["guards_code"] = []
     for key, value in _entries(tree):

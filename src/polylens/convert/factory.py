@@ -6,6 +6,7 @@ The named code is the user's own and runs; the weights are data and may not.
 from __future__ import annotations
 
 import importlib
+import os
 import pickle
 import warnings
 import zipfile
@@ -94,3 +95,12 @@ def fill(module: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
     except RuntimeError as error:
         first = " ".join(line.strip() for line in str(error).splitlines()[:2])
         raise FileError(f"{path}: expected the weights of {type(module).__name__}; {first}") from None
+
+
+def filled(factory: str, weights: str | os.PathLike[str] | None) -> nn.Module:
+    """Return the module that a factory makes, filled with the weights of a file if there is one; raises as these do."""
+    tensors = None if weights is None else read_weights(Path(weights))
+    module = build(factory)
+    if tensors is not None and weights is not None:
+        fill(module, tensors, Path(weights))
+    return module

@@ -1,7 +1,6 @@
 """The PyTorch door: a module is exported to ATen operations, which are read one by one into steps.
 
-Nothing is traced with hooks and nothing of the module is kept. Nodes that do not depend on the input are evaluated
-once, which folds weight norm, spectral norm and every other reparametrisation into plain weights.
+Nothing is traced with hooks and nothing of the module is kept.
 """
 
 from __future__ import annotations
@@ -10,76 +9,157 @@ import contextlib
 import copy
 import io
 import logging
-import operator
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
-from torch.export.graph_signature import OutputKind
-from torch.utils._pytree import tree_leaves, tree_unflatten
 
-from ..errors import ConversionError, InputError, PolylensError, ShapeError, UnsupportedError
+from ..errors import ConversionError, PolylensError, ShapeError, UnsupportedError
 from ..network import Network
-from . import _aten_operators, _aten_shapes, _aten_windows  # noqa: F401  (they register their operations)
-from ._aten_call import OPERATIONS, Arguments
-from ._builder import Builder
-from ._program import Live
+from ._interpreter import first_line, read
+from ._module_call import Example, ModuleCall, first_parameter, module_call
+from ._ports import Values
+from ._signature import Entry, Signature, program_entries, signature, signed
 
-_PURE = {"_operator", "math", "builtins", "torch"}  # where sizes are computed; nothing else is called on constants
-_SKIPPED = ("_assert", "sym_constrain")  # checks of the exporter that compute nothing
-_RECURRENT = {"lstm", "gru", "rnn_tanh", "rnn_relu"}  # PyTorch can unroll them, into a program nobody would recognise
 _RELATIVE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+_FAILURES = (RuntimeError, ValueError, TypeError, AssertionError, AttributeError, KeyError, IndexError)
 
 
-def from_module(module: nn.Module, example: Tensor | tuple[Tensor] | None = None) -> Network:
+def from_module(
+    module: nn.Module, example: Example | None = None, *, inputs: Values | None = None, output: str | None = None
+) -> Network:
     """Return the network of a module, checked against the module's own outputs.
 
     Args:
         module: in eval mode as far as it matters (no active dropout or batch statistics).
-        example: any input with a batch axis, as the module is called; unneeded when the first leaf is `nn.Linear`.
+        example: any input with a batch axis, as the module is called, or several, one for each free input; unneeded when
+            the first leaf is `nn.Linear`.
+        inputs: values of inputs to fix, by the names of forward's parameters; None leaves an input free.
+        output: which of several outputs is the network's.
 
     Raises:
-        InputError: no example, or one that is not a floating-point tensor.
+        InputError: no example, or one that is not a floating-point tensor; a choice that is missing or names nothing.
         ShapeError: the module itself fails on the example.
         UnsupportedError: an operation that no step represents, control flow that depends on the data, train mode.
         ConversionError: the program's outputs differ from the module's.
+
+    Algorithm: the example is exported as a batch of two. A module that moves the batch axis inside is exported once more as
+        a function of one input, and compared on a batch of two different ones, which it must not mix.
     """
-    parameter = next((p for p in [*module.parameters(), *module.buffers()] if p.is_floating_point()), None)
-    example = _example(module, parameter) if example is None else _checked(example, parameter)
-    pair = example[:1].expand(2, *example.shape[1:]).contiguous()  # a batch of 1 would be specialised silently
     if isinstance(module, torch.jit.ScriptModule):
         raise UnsupportedError(
             f"{type(module).__name__} is compiled TorchScript, which cannot be exported; load the original module"
         )
-    try:
-        with torch.no_grad(), _quiet():
-            program = torch.export.export(module, (pair,))
-    except (RuntimeError, ValueError, TypeError, AssertionError, AttributeError, KeyError, IndexError) as error:
-        _explain(module, pair, error)
-    net = from_exported(program, type(module).__name__, verify=False)
-    _verify(net, module, pair, _coarsest(program))
+    call, name = module_call(module, example, inputs), type(module).__name__
+    program, repeated = _program(module, call)
+    form = _signature(program, call, output, name)
+    run = _caller(module, form, call, repeated)
+
+    def alone() -> ExportedProgram:
+        return _exported(module, *call.rows(1))
+
+    net = _converted(program, form, name, alone, run)
+    parameter = first_parameter(module)
     return net if parameter is None else net.to(device=parameter.device)
 
 
-def from_exported(program: ExportedProgram, source: str = "exported program", *, verify: bool = True) -> Network:
-    """Return the network of an exported program; the first axis of its one input is the batch."""
-    example = _user_input(program)
-    net = _read(program, example, source)
-    if verify:
-        _verify(net, runner(program), example, _coarsest(program))
+def from_exported(
+    program: ExportedProgram,
+    source: str = "exported program",
+    *,
+    inputs: Values | None = None,
+    output: str | None = None,
+) -> Network:
+    """Return the network of an exported program; the first axis of its free inputs is the batch."""
+    form = signature(program, inputs, output, source)
+
+    def alone() -> ExportedProgram:
+        return program if len(form.examples[0]) == 1 else _shortened(program, form)
+
+    return _converted(program, form, source, alone, form.runner(program))
+
+
+def _converted(
+    program: ExportedProgram, form: Signature, source: str, alone: Callable[[], ExportedProgram], run: Callable[..., Any]
+) -> Network:
+    """Return the network of a program, compared with its source; `alone` gives the program of a batch of one."""
+    try:
+        net = read(program, form, source)
+    except UnsupportedError as refused:
+        return _read_alone(form, source, alone, run, refused)
+    _verify(net, run, form, _coarsest(program))
     return net
 
 
-def runner(program: ExportedProgram) -> Callable[[Tensor], Any]:
-    """Return the program as a function of its one input, by position or by keyword as it was exported."""
-    module, spec = program.module(), program.call_spec.in_spec
+def _read_alone(
+    form: Signature, source: str, alone: Callable[[], ExportedProgram], run: Callable[..., Any], refused: UnsupportedError
+) -> Network:
+    """Return the network of a program that is no batch of programs as it stands, or raise what it was refused for."""
+    try:
+        program = alone()
+        net = read(program, _first_rows(program, form), source, alone=True)
+        compared = _verify(net, run, form, _coarsest(program), same_shape=True)
+    except (*_FAILURES, PolylensError):
+        raise refused from None
+    if not compared:
+        raise refused
+    return net
 
-    def run(x: Tensor) -> Any:
-        args, kwargs = tree_unflatten([x], spec)
-        return module(*args, **kwargs)
+
+def _first_rows(program: ExportedProgram, form: Signature) -> Signature:
+    """Return the signature of the same source exported with a batch of one."""
+    entries = [
+        Entry(name=old.name, node=new.node, value=new.value, free=old.free)
+        for old, new in zip(form.entries, program_entries(program), strict=True)
+    ]
+    return Signature(tuple(entries), form.output)
+
+
+def _shortened(program: ExportedProgram, form: Signature) -> ExportedProgram:
+    """Return a program whose batch is symbolic, exported once more with a batch of one."""
+    values = [e.value[:1] if e.free or e.repeated else e.value for e in form.entries]
+    args, kwargs = torch.utils._pytree.tree_unflatten(values, program.call_spec.in_spec)
+    return _exported(program.module(), args, kwargs)
+
+
+def _exported(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ExportedProgram:
+    with torch.no_grad(), _quiet():
+        return torch.export.export(module, args, kwargs or None)
+
+
+def _program(module: nn.Module, call: ModuleCall) -> tuple[ExportedProgram, bool]:
+    """Return the program of a batch of two, and whether the values of fixed inputs had to be repeated for it."""
+    try:
+        return _exported(module, *call.rows(2)), False  # a batch of 1 would be specialised silently
+    except _FAILURES as error:
+        if call.can_repeat:
+            with contextlib.suppress(*_FAILURES):
+                return _exported(module, *call.rows(2, repeated=True)), True
+        _explain(module, call, error)
+
+
+def _signature(program: ExportedProgram, call: ModuleCall, output: str | None, name: str) -> Signature:
+    entries = [
+        Entry(
+            name=e.name, node=e.node, value=e.value, free=isinstance(e.value, Tensor) and e.name.split(".")[0] not in call.fixed
+        )
+        for e in program_entries(program)
+    ]
+    return signed(program, entries, output, name)
+
+
+def _caller(module: nn.Module, form: Signature, call: ModuleCall, repeated: bool) -> Callable[..., Any]:
+    """Return the module as a function of a batch of its free inputs, in the order of the signature."""
+    free = [e.name for e in form.entries if e.free]
+
+    def run(*xs: Tensor) -> Any:
+        if call.args:
+            return module(*xs)
+        _, kwargs = call.rows(len(xs[0]), repeated=repeated)
+        return module(**kwargs | dict(zip(free, xs, strict=True)))
 
     return run
 
@@ -98,216 +178,22 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _explain(module: nn.Module, pair: Tensor, error: Exception) -> NoReturn:
+def _explain(module: nn.Module, call: ModuleCall, error: Exception) -> NoReturn:
     """Raise the error of the module itself where it fails on the example (a copy is tried), else that of its export."""
-    name = type(module).__name__
+    name, (args, kwargs) = type(module).__name__, call.rows(2)
     try:
         with torch.no_grad():
-            copy.deepcopy(module)(pair.clone())
+            copy.deepcopy(module)(*args, **kwargs)
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as own:
+        shapes = [tuple(x.shape) for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
         raise ShapeError(
-            f"{name} fails on an example of shape {tuple(pair.shape)}: {_first_line(own)};"
+            f"{name} fails on an example of shape {', '.join(map(str, shapes))}: {first_line(own)};"
             " pass example=..., a batch as the module is called"
         ) from own
     raise UnsupportedError(
-        f"{name} cannot be exported: {_first_line(error)}; control flow that depends on the data and Python side effects"
+        f"{name} cannot be exported: {first_line(error)}; control flow that depends on the data and Python side effects"
         " must move out of the model"
     ) from error
-
-
-# -- what goes in
-
-
-def _example(module: nn.Module, parameter: Tensor | None) -> Tensor:
-    leaf = next((m for m in module.modules() if isinstance(m, nn.Linear) or not list(m.children())), module)
-    if not isinstance(leaf, nn.Linear) or parameter is None:
-        raise InputError(
-            f"{type(module).__name__}: expected example=..., a batch as the module is called (say torch.zeros(1, 3, 32, 32)),"
-            f" because its first layer, {type(leaf).__name__}, does not tell the input's shape"
-        )
-    return torch.zeros(2, leaf.in_features, dtype=parameter.dtype, device=parameter.device)
-
-
-def _checked(example: Tensor | tuple[Tensor], parameter: Tensor | None) -> Tensor:
-    if isinstance(example, tuple) and len(example) == 1:
-        example = example[0]  # as torch.export takes it
-    example = example if isinstance(example, Tensor) else torch.as_tensor(example, device="cpu")
-    if not example.is_floating_point() or example.ndim == 0 or len(example) == 0:
-        raise InputError(
-            "example: expected a batch of floating-point inputs, as the module is called;"
-            f" got {example.dtype} of shape {tuple(example.shape)}"
-        )
-    return example.detach() if parameter is None else example.detach().to(parameter.device, parameter.dtype)
-
-
-def _user_input(program: ExportedProgram) -> Tensor:
-    """Return the program's example input, whose shape names the batch axis."""
-    names = program.graph_signature.user_inputs
-    nodes = [n for n in program.graph.nodes if n.op == "placeholder" and n.name in names]
-    if len(nodes) != 1 or not isinstance(nodes[0].meta.get("val"), Tensor):
-        raise UnsupportedError(
-            f"expected a model with one tensor as input; got {len(names)} inputs; wrap it in a module that takes one tensor"
-            " and splits it"
-        )
-    given = [v for v in tree_leaves(program.example_inputs) if isinstance(v, Tensor)]
-    shape = given[0].shape if given else nodes[0].meta["val"].shape
-    dtype = nodes[0].meta["val"].dtype
-    if not dtype.is_floating_point or len(shape) == 0:
-        raise UnsupportedError(f"expected a batch of floating-point inputs; the model takes {dtype} of shape {tuple(shape)}")
-    return given[0] if given else torch.zeros(tuple(int(s) for s in shape), dtype=dtype)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-
-
-# -- which form of the graph to read
-
-
-def _read(program: ExportedProgram, example: Tensor, source: str) -> Network:
-    """Read the graph as exported, else in core ATen, into which PyTorch can break up most operations.
-
-    A graph with in-place operations means something else than its nodes say one by one, and one with graphs inside (what
-    stands under `no_grad` or `autocast`) says little by itself, so these are rewritten first. What neither form can say is
-    reported by the name that the author of the model knows.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # PyTorch's own, about its own tree specifications
-        plain = program.run_decompositions({}) if any(map(_rewritten, program.graph.nodes)) else program
-        unknown = _unknown(plain)
-        core = program.run_decompositions() if unknown and not unknown & _RECURRENT else plain
-    if unknown and not _unknown(core):
-        with contextlib.suppress(UnsupportedError):
-            return _interpret(core, example, source)
-    return _interpret(plain, example, source)
-
-
-def _rewritten(node: torch.fx.Node) -> bool:
-    """Say whether a node changes its operands, or calls a graph of its own."""
-    if isinstance(node.target, torch._ops.HigherOrderOperator):
-        return True
-    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
-
-
-def _unknown(program: ExportedProgram) -> set[str]:
-    """Return the operations that the table lacks."""
-    calls = [n for n in program.graph.nodes if isinstance(n.target, torch._ops.OpOverload) and _depends(n)]
-    return {_operation(n) for n in calls} - set(OPERATIONS) - {n for n in map(_operation, calls) if n.startswith(_SKIPPED)}
-
-
-def _depends(node: torch.fx.Node) -> bool:
-    """Say, roughly, whether a node reads any other: constants made from nothing are evaluated whatever they are."""
-    return bool(node.all_input_nodes)
-
-
-def _operation(node: torch.fx.Node) -> str:
-    target = node.target
-    if isinstance(target, torch._ops.OpOverload):
-        return target._schema.name.split("::")[-1]
-    return getattr(target, "__name__", str(target))
-
-
-# -- the interpreter
-
-
-def _interpret(program: ExportedProgram, example: Tensor, source: str) -> Network:
-    constants = dict(program.state_dict) | dict(program.constants)
-    specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs if hasattr(spec.arg, "name")}
-    builder = Builder(tuple(example.shape[1:]), len(example), example.dtype)
-    values: dict[torch.fx.Node, Any] = {}
-    with torch.no_grad(), torch.device("cpu"):
-        for node in program.graph.nodes:
-            if node.op == "placeholder":
-                target = specs[node.name].target
-                is_input = node.name in program.graph_signature.user_inputs
-                values[node] = Live(0, builder.input_shape) if is_input else _plain(constants.get(str(target)))
-            elif node.op == "get_attr":
-                values[node] = None  # a graph for the operation that calls it, which is refused by its own name
-            elif node.op == "call_function":
-                values[node] = _call(builder, node, values)
-            elif node.op == "output":
-                return builder.finish(_output(program, node, values), example.dtype, source)
-    raise ConversionError(f"{source}: the exported graph has no output")
-
-
-def _plain(value: Any) -> Any:
-    return value.detach().cpu() if isinstance(value, Tensor) else value
-
-
-def _output(program: ExportedProgram, node: torch.fx.Node, values: dict[torch.fx.Node, Any]) -> Live:
-    changed = sorted(program.graph_signature.buffers_to_mutate.values())
-    if changed:
-        raise UnsupportedError(
-            f"the model changes its buffers {changed} when it is called; call module.eval() before loading it"
-        )
-    returned: Any = torch.fx.node.map_arg(node.args[0], lambda n: values[n])
-    specs = program.graph_signature.output_specs  # beside outputs they name the inputs that are written to
-    outputs = [v for v, spec in zip(returned, specs, strict=True) if spec.kind == OutputKind.USER_OUTPUT]
-    live = [v for v in outputs if isinstance(v, Live)]
-    if len(outputs) != 1 or not live:
-        raise UnsupportedError(
-            f"expected a model with one tensor as output that depends on the input; got {len(outputs)} outputs, of which"
-            f" {len(live)} depend on it; wrap it in a module that returns one"
-        )
-    return live[0]
-
-
-def _call(builder: Builder, node: torch.fx.Node, values: dict[torch.fx.Node, Any]) -> Any:
-    operation = _operation(node)
-    if operation.startswith(_SKIPPED):
-        return None
-    args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda n: values[n])
-    if node.target is operator.getitem:
-        return values[node.all_input_nodes[0]][node.args[1]]
-    path, leaf = _place(node)
-    builder.begin(path if leaf else ".".join(p for p in (path, node.name) if p), f"{operation} in {path or 'forward'}")
-    try:
-        if not any(isinstance(v, Live) for v in _leaves((args, kwargs))):
-            return _folded(builder, node.target, args, kwargs)
-        handler = OPERATIONS.get(operation)
-        if handler is None:
-            builder.refuse("is not supported", "replace it, or take the part of the model in front of it")
-        return handler(builder, _bound(node.target, args, kwargs))
-    except PolylensError:
-        raise
-    except (RuntimeError, ValueError, TypeError, IndexError, KeyError) as error:
-        raise UnsupportedError(
-            f"{builder.where}: is used in a way that is not supported ({_first_line(error)}); please report the model"
-        ) from error
-
-
-def _place(node: torch.fx.Node) -> tuple[str, bool]:
-    """Return the path of the innermost module around a node, and whether it is a layer of PyTorch's own."""
-    stack = list((node.meta.get("nn_module_stack") or {}).values())
-    if not stack:
-        return "", False
-    path, kind = stack[-1][0], str(getattr(stack[-1][1], "__module__", stack[-1][1]))
-    return path.removeprefix("L['self'].").removeprefix("L['self']"), kind.startswith("torch.nn.") and ".container." not in kind
-
-
-def _folded(builder: Builder, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Return what an operation on constants gives, on the CPU wherever the model lives."""
-    if not isinstance(target, torch._ops.OpOverload) and getattr(target, "__module__", "") not in _PURE:
-        builder.refuse("is not supported", "replace it, or take the part of the model in front of it")
-    if isinstance(target, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in target.tags:
-        builder.refuse("draws random numbers", "networks are functions of their input; pass the noise in, or remove it")
-    return target(*args, **(kwargs | {"device": "cpu"} if "device" in kwargs else kwargs))
-
-
-def _leaves(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        return [leaf for v in value.values() for leaf in _leaves(v)]
-    if isinstance(value, list | tuple):
-        return [leaf for v in value for leaf in _leaves(v)]
-    return [value]
-
-
-def _bound(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
-    """Return the arguments by the names of the operation's schema, defaults filled in."""
-    schema = target._schema
-    bound = {a.name: a.default_value for a in schema.arguments if a.has_default_value()}
-    bound |= {a.name: v for a, v in zip(schema.arguments, args, strict=False)}
-    return Arguments(bound | kwargs)
 
 
 # -- the check
@@ -319,19 +205,21 @@ def _coarsest(program: ExportedProgram) -> float:
     return max(_RELATIVE.get(dtype, 0.0) for dtype in found if dtype is not None)
 
 
-def _verify(net: Network, run: Any, example: Tensor, relative: float) -> None:
-    """Compare the program with its source at the example and away from it."""
-    generator = torch.Generator("cpu").manual_seed(0)
-    noise = torch.randn(example.shape, generator=generator, dtype=torch.float64, device="cpu").to(example)
-    here = net.to(device=example.device)
-    for x in (example, example + noise):
+def _verify(net: Network, run: Callable[..., Any], form: Signature, relative: float, same_shape: bool = False) -> int:
+    """Compare the program with its source at the example and away from it; return how often both were finite.
+
+    The source may arrange its numbers otherwise, unless the outputs must have the `same_shape`.
+    """
+    examples, compared = form.examples, 0
+    for xs in (examples, [_away(x, seed) for seed, x in enumerate(examples)]):
         with torch.no_grad():
-            want, got = run(x.clone()), here.forward(x)  # the source may write into its input
-        want = next(leaf for leaf in tree_leaves(want) if isinstance(leaf, Tensor))
+            want = form.chosen(run(*(x.clone() for x in xs)))  # the source may write into its input
+            got = _evaluated(net, xs, want)
         if not bool(torch.isfinite(want).all()):
             continue
+        compared += 1
         scale = max(float(want.abs().max()) if want.numel() else 0.0, 1e-30)
-        if want.shape != got.shape and want.numel() == got.numel():
+        if not same_shape and want.numel() == got.numel():
             got = got.reshape(want.shape)
         error = float((want - got).abs().max()) if want.shape == got.shape and want.numel() else float(want.shape != got.shape)
         if not error <= relative * scale:
@@ -339,3 +227,15 @@ def _verify(net: Network, run: Any, example: Tensor, relative: float) -> None:
                 f"{net.source}: the program differs from its source by {error:.3g} where outputs reach {scale:.3g}; the model"
                 " may be random or keep state; if it is neither, please report it"
             )
+    return compared
+
+
+def _away(x: Tensor, seed: int) -> Tensor:
+    generator = torch.Generator("cpu").manual_seed(seed)
+    return x + torch.randn(x.shape, generator=generator, dtype=torch.float64, device="cpu").to(x)
+
+
+def _evaluated(net: Network, xs: Sequence[Tensor], like: Tensor) -> Tensor:
+    """Return the network's output for a batch of the source's free inputs."""
+    x = xs[0] if len(xs) == 1 else torch.cat([x.reshape(len(x), -1) for x in xs], 1)
+    return net.to(device=x.device).forward(x.to(net.dtype)).to(like.device)

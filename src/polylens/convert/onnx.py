@@ -6,6 +6,7 @@ another fixed size is tried as the batch and, where the model mixes it, kept as 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,13 +22,15 @@ from ._builder import Builder
 from ._onnx_call import OPERATORS, Call
 from ._onnx_choices import Choice, chosen
 from ._onnx_constants import Array
+from ._onnx_declared import Declared, declared_inputs, declared_output
 from ._onnx_file import read_model
 from ._onnx_folding import BAD_VALUES, attributes_of, folded, tensor_of
 from ._onnx_functions import inlined
+from ._ports import Values, entered, joined
 from ._program import Live, Operand
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
+    from onnx import GraphProto, ModelProto, NodeProto
 
 Value = Live | Choice | Array
 _STANDARD = ("", "ai.onnx")
@@ -55,29 +58,32 @@ _ADVICE = _RECURRENT | _BRANCHING | _RANDOM | _JUMPING | _PRODUCTS
 _REAL = {"float16", "bfloat16", "float32", "float64"}
 
 
-def read_onnx(path: Path) -> Network:
+def read_onnx(path: Path, *, inputs: Values | None = None, output: str | None = None) -> Network:
     """Return the network of an .onnx file; weights in other files of its folder are read.
 
     Raises: FileError for a missing, truncated or foreign file; what `from_onnx` raises.
     """
-    return from_onnx(read_model(path), path.name)
+    return from_onnx(read_model(path), path.name, inputs=inputs, output=output)
 
 
-def from_onnx(model: ModelProto, source: str) -> Network:
-    """Return the network of an ONNX model in memory, in float64 if its input is double and else in float32.
+def from_onnx(model: ModelProto, source: str, *, inputs: Values | None = None, output: str | None = None) -> Network:
+    """Return the network of an ONNX model in memory, in float64 if an input is double and else in float32.
 
     Args:
-        model: any opset from 6 on. Initialisers may be listed as inputs; one input besides them has to be left.
+        model: any opset from 6 on. Initialisers may be listed as inputs.
         source: a word on where the model came from, for the network and for complaints.
+        inputs: values of inputs to fix, by name, where there are several; None leaves one free.
+        output: which of several outputs of real numbers counts.
 
     Raises:
-        UnsupportedError: more than one input or real output, an input without fixed shape, an operator that no step can
-            represent; the message names the operator, the node and its place.
+        UnsupportedError: an input without fixed shape, an operator that no step can represent; the message names the
+            operator, the node and its place.
         FileError: a graph that does not hold together.
-        InputError: NaN or infinity among the weights.
+        InputError: NaN or infinity among the weights; several inputs or outputs and nothing chosen, or unknown names.
+        ShapeError: a value that does not fit its input.
     """
-    door = Door.of(inlined(model), source)
-    if len(door.shape) > 1 and door.batch > 1:
+    door = Door.of(inlined(model), source, inputs, output)
+    if door.batch > 1:
         try:
             return door.network(batched=True)
         except UnsupportedError as refused:
@@ -85,47 +91,55 @@ def from_onnx(model: ModelProto, source: str) -> Network:
                 return door.network(batched=False)
             except UnsupportedError:
                 raise refused from None
-    return door.network(batched=len(door.shape) > 1)
+    return door.network(batched=door.batch == 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """A model with what its declarations say: the live input, its shape, and the one output that is a network's."""
+    """A model with what its declarations say: the free inputs, the values of all others, and the output that counts."""
 
     graph: GraphProto
     source: str
     opset: int
     constants: Mapping[str, Array]
-    input: str
-    shape: tuple[int, ...]
-    symbolic: bool
-    element_type: np.dtype[Any]
+    inputs: tuple[Declared, ...]
     output: str
 
     @classmethod
-    def of(cls, model: ModelProto, source: str) -> Door:
+    def of(cls, model: ModelProto, source: str, inputs: Values | None = None, output: str | None = None) -> Door:
         """Read the declarations."""
         graph = model.graph
         if graph.sparse_initializer:
             raise UnsupportedError(f"{source}: holds sparse weights; store them as dense tensors")
         constants = {tensor.name: _array(tensor, source) for tensor in graph.initializer}
-        entry = _only_input([i for i in graph.input if i.name not in constants], source)
-        shape, symbolic = _declared_shape(entry, source)
         opset = next((o.version for o in model.opset_import if o.domain in _STANDARD), 1)
-        kind = _declared_type(entry, source)
-        return cls(graph, source, opset, constants, entry.name, shape, symbolic, kind, _only_output(graph, source))
+        free, fixed = declared_inputs(graph, constants, inputs, source)
+        return cls(graph, source, opset, constants | fixed, free, declared_output(graph, output, source))
 
     @property
     def batch(self) -> int:
-        """The size of the first axis."""
-        return self.shape[0] if self.shape else 1
+        """The size of the first axis that all inputs of several axes have in common, 0 where they have none."""
+        sizes = {entry.shape[0] for entry in self.inputs if len(entry.shape) > 1}
+        return sizes.pop() if len(sizes) == 1 else 0
+
+    @property
+    def symbolic(self) -> bool:
+        """Whether that axis may have any size."""
+        return any(entry.symbolic for entry in self.inputs)
+
+    def sample_shapes(self, batched: bool) -> dict[str, tuple[tuple[int, ...], bool]]:
+        """Return the shape of one sample of every free input, and whether the batch axis in front of it is left out."""
+        heads = {entry.name: batched and len(entry.shape) > 1 for entry in self.inputs}
+        return {entry.name: (entry.shape[heads[entry.name] :], heads[entry.name]) for entry in self.inputs}
 
     def network(self, batched: bool) -> Network:
         """Convert the nodes that the output needs, in order."""
-        builder = Builder(self.shape[1:], self.batch) if batched else Builder(self.shape)
-        values: dict[str, Value] = dict(self.constants)
-        values[self.input] = Live(0, builder.input_shape, batched)
-        types = {self.input: self.element_type}
+        shapes = self.sample_shapes(batched)
+        whole = next(iter(shapes.values()))[0] if len(shapes) == 1 else (sum(math.prod(s) for s, _ in shapes.values()),)
+        builder = Builder(whole, self.batch if batched else 1)
+        builder.inputs = joined({name: shape for name, (shape, _) in shapes.items()})
+        values: dict[str, Value] = {**self.constants, **entered(builder, shapes)}
+        types = {entry.name: entry.element_type for entry in self.inputs}
         for place, node in _needed(self.graph, self.output):
             name = cleaned(node.name or node.output[0]) or node.op_type.lower()
             builder.begin(name, f"{self.source}: {node.op_type} {name!r} (node {place} of {len(self.graph.node)})")
@@ -141,8 +155,8 @@ class Door:
         if batched and not output.batched and output.shape[:1] == (1,):
             output = builder.reshape(output, output.shape)
         # half precision is widened: its weights are exact in float32, and few processors compute in it
-        dtype = torch.float64 if self.element_type == np.float64 else torch.float32
-        return builder.finish(output, dtype, self.source)
+        double = any(entry.element_type == np.float64 for entry in self.inputs)
+        return builder.finish(output, torch.float64 if double else torch.float32, self.source)
 
     def _converted(self, node: NodeProto, builder: Builder, values: Mapping[str, Value], batched: bool) -> Sequence[Value]:
         """Return the outputs of a node: folded where all inputs are constant, else appended to the program."""
@@ -188,57 +202,6 @@ def _complaint(node: NodeProto) -> tuple[str, str]:
     return "no step represents it", _ADVICE.get(
         node.op_type, "cut the model in front of it, or replace it by simpler operators"
     )
-
-
-# -- declarations
-
-
-def _only_input(inputs: Sequence[ValueInfoProto], source: str) -> ValueInfoProto:
-    if len(inputs) != 1:
-        names = [i.name for i in inputs]
-        raise UnsupportedError(f"{source}: expected one input besides the weights; got {names}; make all but one constant")
-    return inputs[0]
-
-
-def _declared_shape(entry: ValueInfoProto, source: str) -> tuple[tuple[int, ...], bool]:
-    """Return the shape with a nominal batch, and whether its first axis is symbolic.
-
-    The nominal size of a symbolic batch is 1, because the network is what the model computes for one input: shapes that
-    were traced at batch 1 and kept as constants then fit, and so does folding the batch into another axis and back.
-    """
-    tensor = entry.type.tensor_type
-    if not entry.type.HasField("tensor_type") or not tensor.HasField("shape"):
-        raise UnsupportedError(f"{source}: input {entry.name!r} has no shape; declare it when exporting the model")
-    sizes = [d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in tensor.shape.dim]
-    symbolic = sizes[:1] == [None] and len(sizes) > 1
-    fixed = [1, *sizes[1:]] if symbolic else sizes
-    if None in fixed:
-        shown = [d.dim_param or d.dim_value or "?" for d in tensor.shape.dim]
-        raise UnsupportedError(f"{source}: input {entry.name!r} has shape {shown}; only the batch, in front, may have no size")
-    return tuple(s for s in fixed if s is not None), symbolic
-
-
-def _declared_type(entry: ValueInfoProto, source: str) -> np.dtype[Any]:
-    from onnx import TensorProto, helper
-
-    kind = entry.type.tensor_type.elem_type
-    if kind not in (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16):
-        name = TensorProto.DataType.Name(kind).lower()
-        raise UnsupportedError(f"{source}: input {entry.name!r} holds {name}; expected floating-point numbers")
-    return np.dtype(helper.tensor_dtype_to_np_dtype(kind))
-
-
-def _only_output(graph: GraphProto, source: str) -> str:
-    """Return the one output of real numbers; labels and other integers beside it are not a network's."""
-    from onnx import TensorProto
-
-    real = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.UNDEFINED)
-    names = [o.name for o in graph.output if o.type.HasField("tensor_type") and o.type.tensor_type.elem_type in real]
-    if len(names) != 1:
-        raise UnsupportedError(
-            f"{source}: expected one output of floating-point numbers; got {names}; keep one (onnx.utils.extract_model)"
-        )
-    return names[0]
 
 
 # -- element types, which a live value can lend to a constant

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, final
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten_with_path
 
 from .._check import ArrayLike, array, as_tensor, finite, floating, is_batch
 from .._evaluating import evaluating
 from ..errors import ConversionError, InputError
 from ..network import Network
+from ._ports import Values, words
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -63,6 +64,8 @@ def original(
     source: nn.Module | ExportedProgram | Network | str | os.PathLike[str],
     net: Network,
     *,
+    inputs: Values | None = None,
+    outputs: str | None = None,
     weights: str | os.PathLike[str] | None = None,
 ) -> Original:
     """Return the function that the source of a network computes itself, in its own precision.
@@ -78,13 +81,14 @@ def original(
     Args:
         source: what `net` was loaded from, as for `load`.
         net: the network, for the shapes of inputs and outputs.
+        inputs, outputs: which inputs were fixed and which output was chosen, as for `load`.
         weights: for "package.module:callable", as for `load`.
 
     Raises:
         FileError, UnsafeFileError, InputError: as for `load`.
         UnsupportedError: the source cannot be run.
 
-    Algorithm: one input after the other where the batch is fixed in the source.
+    Algorithm: one input after the other where the batch is fixed in the source, or some of several inputs are.
 
     Example:
         >>> import torch
@@ -95,42 +99,37 @@ def original(
         (torch.Size([4, 3]), torch.float32)
     """
     if isinstance(source, nn.Module):
-        return _of_module(source, net, type(source).__name__)
+        return _of_module(source, net, inputs, outputs, type(source).__name__)
     if isinstance(source, torch.export.ExportedProgram):
-        return _of_program(source, net, "exported program")
+        return _of_program(source, net, inputs, outputs, "exported program")
     if isinstance(source, Network):
         return _of_network(net)
     if not isinstance(source, str | os.PathLike):
         raise InputError(
             f"original: expected what the network was loaded from, a module, a program or a file; got {type(source).__name__}"
         )
-    return _of_file(os.fspath(source), net, weights)
+    return _of_file(os.fspath(source), net, inputs, outputs, weights)
 
 
-def _of_file(text: str, net: Network, weights: str | os.PathLike[str] | None) -> Original:
+def _of_file(
+    text: str, net: Network, inputs: Values | None, output: str | None, weights: str | os.PathLike[str] | None
+) -> Original:
     path = Path(text)
     ending = path.suffix.lower()
     if ending == ".onnx":
         from ._onnx_reference import onnx_function
 
-        run, dtype, runner = onnx_function(path, net)
+        run, dtype, runner = onnx_function(path, net, inputs, output)
         return Original(path.name, runner, dtype, net.input_shape, net.output_shape, run)
     if ending == ".pt2":
         from .exported import read_program
 
-        return _of_program(read_program(path), net, path.name)
+        return _of_program(read_program(path), net, inputs, output, path.name)
     if ":" in text and not path.exists():
-        return _of_module(_filled(text, weights), net, text)
+        from .factory import filled
+
+        return _of_module(filled(text, weights), net, inputs, output, text)
     return _of_network(net)
-
-
-def _filled(factory: str, weights: str | os.PathLike[str] | None) -> nn.Module:
-    from .factory import build, fill, read_weights
-
-    module = build(factory)
-    if weights is not None:
-        fill(module, read_weights(Path(weights)), Path(weights))
-    return module
 
 
 def _of_network(net: Network) -> Original:
@@ -142,32 +141,45 @@ def _of_network(net: Network) -> Original:
     return Original(net.source, "the network in float32", torch.float32, net.input_shape, net.output_shape, run)
 
 
-def _of_module(module: nn.Module, net: Network, name: str) -> Original:
-    parameter = next((p for p in [*module.parameters(), *module.buffers()] if p.is_floating_point()), torch.empty(0))
+def _of_module(module: nn.Module, net: Network, inputs: Values | None, output: str | None, name: str) -> Original:
+    from ._module_call import called, first_parameter
+
+    parameter = first_parameter(module)
+    here = torch.empty(0) if parameter is None else parameter
+    call = called(module, [part.name for part in net.inputs], inputs)
 
     def run(x: Tensor) -> Tensor:
         with evaluating(module):
-            return _first(module(x.to(parameter.device, copy=True)))  # it may write into its input
+            x = x.to(here.device, copy=True)  # the module may write into its input
+            return torch.cat([_named(call(*_parts(net, part)), output) for part in (x.split(1) if inputs else [x])])
 
-    return Original(name, "PyTorch", parameter.dtype, net.input_shape, net.output_shape, run)
+    return Original(name, "PyTorch", here.dtype, net.input_shape, net.output_shape, run)
 
 
-def _of_program(program: ExportedProgram, net: Network, name: str) -> Original:
-    from .module import runner
+def _parts(net: Network, x: Tensor) -> list[Tensor]:
+    """Return the source's free inputs, of which the network's is one or the joined ones."""
+    return list(net.split(x).values()) or [x]
 
-    run_program = runner(program)
-    names = program.graph_signature.user_inputs
-    entry = next(node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and node.name in names)
-    size = entry.shape[0] if isinstance(entry.shape[0], int) else None  # a batch that the exporter has fixed
+
+def _of_program(program: ExportedProgram, net: Network, inputs: Values | None, output: str | None, name: str) -> Original:
+    from ._signature import signature
+
+    form = signature(program, inputs if inputs is not None or not net.inputs else {}, output, name)
+    call, example = form.runner(program), form.examples[0]
+    symbolic = form.batch_is_symbolic(program)
 
     def run(x: Tensor) -> Tensor:
-        x = x.to(entry.device, copy=True)
-        if size is None:
-            return _first(run_program(x))
-        return torch.cat([_first(run_program(sample.repeat(size, *(1,) * sample.ndim)))[:1] for sample in x])
+        x = x.to(example.device, copy=True)
+        if symbolic:
+            return form.chosen(call(*_parts(net, x))).cpu()
+        rows = [_parts(net, sample.repeat(len(example), *(1,) * (x.ndim - 1))) for sample in x.split(1)]
+        return torch.cat([form.chosen(call(*parts))[:1] for parts in rows]).cpu()
 
-    return Original(name, "PyTorch", entry.dtype, net.input_shape, net.output_shape, run)
+    return Original(name, "PyTorch", form.dtype, net.input_shape, net.output_shape, run)
 
 
-def _first(output: Any) -> Tensor:
-    return next(leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)).cpu()
+def _named(returned: Any, output: str | None) -> Tensor:
+    """Return the output of a given name, the first tensor where there is none."""
+    leaves = tree_flatten_with_path(returned)[0]
+    found: Tensor = next(leaf for path, leaf in leaves if isinstance(leaf, Tensor) and output in (None, words(path)))
+    return found.cpu()
