@@ -162,7 +162,7 @@ FOLDERS: dict[str, tuple[set[str], ...]] = {
         {"_onnx_constants", "_onnx_file", "_onnx_functions", "_onnxruntime", "_piecewise", "_program", "factory"},
         {"_ports", "_shapes"},
         {"_builder", "_module_call", "_onnx_declared", "_signature"},
-        {"_aten_call", "_einsum", "_onnx_call", "_onnx_choices", "arrays"},
+        {"_aten_call", "_einsum", "_onnx_call", "_onnx_choices", "arrays", "estimator"},
         {
             "_aten_operators",
             "_aten_shapes",

@@ -13,8 +13,10 @@ from torch import nn
 from ..errors import FileError, InputError
 from ..network import Network
 from ._ports import Values
+from .estimator import from_estimator, is_estimator
 
 if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
     from torch.export import ExportedProgram
 
     from ._module_call import Example
@@ -24,14 +26,14 @@ _FACTORY = re.compile(r"[\w.]+:\w+")
 _BELONGS = {
     "example": "modules and 'package.module:callable'",
     "inputs": "modules, exported programs, .onnx and .pt2 files",
-    "outputs": "modules, exported programs, .onnx and .pt2 files",
+    "outputs": "modules, exported programs, .onnx and .pt2 files, and classifiers of scikit-learn",
     "weights": "'package.module:callable'",
     "gate": ".npz files",
 }
 
 
 def load(
-    source: nn.Module | ExportedProgram | Network | str | os.PathLike[str],
+    source: nn.Module | ExportedProgram | Network | BaseEstimator | str | os.PathLike[str],
     example: Example | None = None,
     *,
     inputs: Values | None = None,
@@ -47,7 +49,10 @@ def load(
             a `torch.export.ExportedProgram`, or a `.pt2` file that holds one;
             an `.onnx` file;
             an `.npz` file of weight matrices and biases in order (a fully connected network);
-            "package.module:callable", which is imported and called to make a module.
+            "package.module:callable", which is imported and called to make a module;
+            a fitted `MLPClassifier` or `MLPRegressor` of scikit-learn, or a `Pipeline` of scalers in front of one. The
+            outputs of a classifier are its scores in front of the softmax or logistic function, so that the network
+            is piecewise linear with relu: the largest score, or the sign of the only one, tells the class.
         example: for modules, an input with a batch axis, as the module is called; not needed when the first leaf is
             `nn.Linear`. For modules of several inputs a tuple of them, or a mapping by name: they are joined into one
             flat input, and `net.inputs` says by name which entries are whose.
@@ -55,7 +60,8 @@ def load(
             in front, where the model has one), one with None, or not named, stays free. Several that stay free are
             joined as above. Names are those of forward's parameters, or of the file's inputs.
         outputs: for models of several outputs, the name of the one that is the network's: that of the file, or its place
-            in what the module returns ("0", "logits", "aux.1").
+            in what the module returns ("0", "logits", "aux.1"). For a classifier of scikit-learn "probabilities" adds
+            the softmax or logistic function as a smooth step.
         weights: for "package.module:callable", a `.safetensors` file or a state dict saved by `torch.save`.
         gate: for `.npz`, the gate between layers, as in `dense`.
 
@@ -99,10 +105,12 @@ def load(
         from .module import from_exported
 
         return from_exported(source, inputs=inputs, output=outputs)
+    if is_estimator(source):
+        return from_estimator(source, outputs)
     if not isinstance(source, str | os.PathLike):
         raise InputError(
-            "load: expected a torch.nn.Module, an ExportedProgram, a file or 'package.module:callable';"
-            f" got {type(source).__name__}"
+            "load: expected a torch.nn.Module, an ExportedProgram, an estimator of scikit-learn, a file or"
+            f" 'package.module:callable'; got {type(source).__name__}"
         )
     text = os.fspath(source)
     if _FACTORY.fullmatch(text) and not Path(text).exists():
@@ -118,7 +126,7 @@ def _refuse_unused(source: object, **options: object) -> None:
     fits = {
         "example": is_module,
         "inputs": has_names,
-        "outputs": has_names,
+        "outputs": has_names or is_estimator(source),
         "weights": bool(_FACTORY.fullmatch(text)),
         "gate": text.endswith(".npz"),
     }
