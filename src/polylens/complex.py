@@ -135,8 +135,8 @@ class Complex(Result):
     `mesh.vertex[mesh.start[i]:mesh.start[i+1]]`, of which some may be the same (a degenerate cell is held as a simple
     one), with the facets that each lies on as bits of `mesh.facets`; bits below `sides` are the domain's own. `words` are
     the patterns, one row a cell. Coordinates are the domain's; volumes are in units of the input. `fragile` decisions were
-    taken on the way on values that rounding may have turned, as in `RegionCount`: with none, cells are those of exact
-    arithmetic on the weights.
+    taken on the way that rounding may have turned, as in `RegionCount`: with none, cells are those of exact arithmetic, where
+    hyperplanes that coincide but for the rounding of their coefficients count as one.
     """
 
     network: Network

@@ -61,7 +61,7 @@ def planes_of(
         table = step.candidates(shape).numpy()
         layer = UnitLayer("", "", (len(table),), step.num_pieces)
         ceiling = _ceiling(vertices, magnitude, constant, inherited)
-        uneven = ~(ceiling < least) & (ceiling > 0.0)
+        uneven = ~(ceiling < _least_beside(table, least)) & (ceiling > 0.0)
         sign = 1.0 if step.largest else -1.0
         return cut_max.Windows(table, sign, magnitude, constant, inherited, ceiling, uneven, unit), layer.num_bytes // 8
     at, flip = breakpoints(cast(Gate, step), shape)
@@ -71,6 +71,14 @@ def planes_of(
     ceiling = _ceiling(vertices, magnitude, constant, inherited)
     uneven = ~(ceiling < np.minimum(least, _gaps(at).reshape(-1))) & (ceiling > 0.0)
     return cut.Planes(at, flip, magnitude, constant, inherited, ceiling, uneven, unit), count * width // 64
+
+
+def _least_beside(table: Array, least: Array) -> Array:
+    """Return the smallest term of each input (inputs,) of a max-gate and of all that it is compared with."""
+    found, inside = least.copy(), table >= 0
+    of_window = np.where(inside, least[table], np.inf).min(1)
+    np.minimum.at(found, table[inside], np.broadcast_to(of_window[:, None], table.shape)[inside])
+    return found
 
 
 def _ceiling(vertices: Vertices, *rates: Array) -> Array:
