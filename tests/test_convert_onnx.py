@@ -741,7 +741,10 @@ REFUSED: dict[str, tuple[Case, str]] = {
     ),
     "largest entries": (Case("y, i = TopK(x, k)", weights={"k": whole(2)}), "TopK"),
     "determinant": (Case("d = Det(x) y = Relu(d)", "N,3,3"), "MatMul"),
-    "cubic": (Case('y = Resize <mode = "cubic"> (x, , s)', IMAGE, weights={"s": np.array([1, 1, 2.0, 2.0])}), "'cubic'"),
+    "blurring resize": (
+        Case('y = Resize <mode = "cubic", antialias = 1> (x, , s)', IMAGE, 18, weights={"s": np.array([1, 1, 0.5, 0.5])}),
+        "antialias",
+    ),
     "cropping resize": (
         Case(
             'y = Resize <coordinate_transformation_mode = "tf_crop_and_resize"> (x, r, s)',

@@ -14,7 +14,7 @@ from torch import nn
 
 from polylens import load
 from polylens.convert.onnx import from_onnx
-from test_convert_onnx import FLOAT32_AGREEMENT, Case, disagreement, expected, whole
+from test_convert_onnx import FLOAT32_AGREEMENT, Case, assert_affine_near, disagreement, expected, whole
 
 HALF = Fraction(1, 2)
 PLACES = {
@@ -98,3 +98,26 @@ def test_an_upsampling_that_changes_nothing_is_read_from_a_file_as_from_its_modu
         warnings.simplefilter("ignore")  # the exporter's own
         torch.onnx.export(nn.Sequential(module, nn.ReLU()), (x,), tmp_path / "up.onnx", dynamo=False)
     assert torch.equal(load(tmp_path / "up.onnx")(x), module(x))
+
+
+@pytest.mark.parametrize("extra", ["", "cubic_coeff_a = -0.5, ", "exclude_outside = 1, "])
+@pytest.mark.parametrize("place", PLACES)
+def test_cubic_interpolation_agrees_with_the_runtime(place: str, extra: str) -> None:
+    attributes = f'mode = "cubic", {extra}coordinate_transformation_mode = "{place}"'
+    for opset, shape, target in ((11, (5, 6), (10, 15)), (13, (7, 4), (3, 9)), (19, (5, 5), (5, 8)), (19, (3, 2), (1, 6))):
+        case = Case(f"y = Resize <{attributes}> (x, r, r, t)", f"1,1,{shape[0]},{shape[1]}", opset)
+        case = Case(case.nodes, case.shape, opset, {"t": whole(1, 1, *target), "r": np.empty(0, np.float32)})
+        x = np.random.default_rng(list(target)).standard_normal((1, 1, *shape)).astype(np.float32)
+        net = from_onnx(case.model(), "resize")
+        assert disagreement(net(torch.from_numpy(x)), expected(case.model(), x)) <= FLOAT32_AGREEMENT, (opset, shape, target)
+        assert_affine_near(net, torch.from_numpy(x))
+
+
+@pytest.mark.parametrize(("size", "aligned"), [((12, 15), False), ((3, 4), False), ((9, 9), True), ((1, 12), True)])
+def test_cubic_interpolation_is_the_one_of_torch(size: tuple[int, int], aligned: bool) -> None:
+    place = "align_corners" if aligned else "pytorch_half_pixel"
+    attributes = f'mode = "cubic", coordinate_transformation_mode = "{place}"'
+    x = torch.randn(1, 2, 6, 5, generator=torch.Generator().manual_seed(0))
+    case = Case(f"y = Resize <{attributes}> (x, , , t)", "1,2,6,5", 19, {"t": whole(1, 2, *size)})
+    wanted = nn.functional.interpolate(x.double(), size, mode="bicubic", align_corners=aligned)
+    assert (from_onnx(case.model(), "resize").double()(x.double()) - wanted).abs().max() <= 1e-12

@@ -7,7 +7,7 @@ max-pooling copies of an entry that the window holds anyway, which never change 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -236,6 +236,15 @@ def blend(x: Tensor, dim: int, low: tuple[int, ...], high: tuple[int, ...], shar
     return first + weight * (second - first)
 
 
+def weigh(x: Tensor, dim: int, index: tuple[tuple[int, ...], ...], weight: tuple[tuple[float, ...], ...]) -> Tensor:
+    """Return the sum of weight[k] x[index[k]] over k along one axis."""
+    total = torch.zeros((), dtype=x.dtype, device=x.device)
+    for places, factors in zip(index, weight, strict=True):
+        factor = torch.tensor(factors, dtype=x.dtype, device=x.device).reshape(-1, *(1,) * (x.ndim - dim - 1))
+        total = total + factor * x.index_select(dim, torch.tensor(places, device=x.device))
+    return total
+
+
 @operator("Upsample", "Resize")
 def _resize(n: Call) -> Live:
     y, mode = n.x, n.attribute("mode", "nearest")
@@ -243,9 +252,9 @@ def _resize(n: Call) -> Live:
     targets = _targets(n, shape)
     if all(size == shape[axis] for axis, (_, size) in targets.items()):
         return y  # runtimes and PyTorch return the input as it is, whatever the scales
-    if mode not in ("nearest", "linear", "bilinear"):
-        n.builder.refuse(f"interpolates with mode {mode!r}", "use 'nearest' or 'linear'")
-    if n.attribute("antialias", 0) or n.attribute("exclude_outside", 0):
+    if mode not in ("nearest", *_MODES):
+        n.builder.refuse(f"interpolates with mode {mode!r}", "use 'nearest', 'linear' or 'cubic'")
+    if n.attribute("antialias", 0) or (mode != "cubic" and n.attribute("exclude_outside", 0)):
         n.builder.refuse("blurs while it resizes (antialias)", "export the model without antialias")
     if n.attribute("keep_aspect_ratio_policy", "stretch") != "stretch":
         n.builder.refuse("keeps the aspect ratio", "write the sizes that come out")
@@ -254,7 +263,7 @@ def _resize(n: Call) -> Live:
             continue
         places = _coordinates(n, shape[axis], size, scale)
         y = n.along(y, axis)
-        y = _nearest(n, y, axis, places, scale) if mode == "nearest" else _linear(n, y, axis, places)
+        y = _nearest(n, y, axis, places, scale) if mode == "nearest" else _MODES[mode](n, y, axis, places)
     return y
 
 
@@ -329,3 +338,32 @@ def _linear(n: Call, x: Live, axis: int, places: Sequence[Fraction]) -> Live:
     high = tuple(min(i + 1, last) for i in low)
     share = tuple(float(p - i) for p, i in zip(inside, low, strict=True))
     return n.builder.fixed("resize", blend, x, dim=n.builder.axis(x, axis), low=low, high=high, share=share)
+
+
+def _cubic(n: Call, x: Live, axis: int, places: Sequence[Fraction]) -> Live:
+    """Interpolate by cubic convolution (Keys, 1981) of the four entries around each place; beyond the ends they repeat."""
+    last = n.builder.source_shape(x)[axis] - 1
+    coefficient = Fraction(float(np.float32(n.attribute("cubic_coeff_a", -0.75))))
+    taps = [[math.floor(p) + k for p in places] for k in (-1, 0, 1, 2)]
+    weights = [[_keys(abs(p - i), coefficient) for p, i in zip(places, tap, strict=True)] for tap in taps]
+    if n.attribute("exclude_outside", 0):
+        weights = [[w * (0 <= i <= last) for w, i in zip(*pair, strict=True)] for pair in zip(weights, taps, strict=True)]
+        totals = [sum(column) for column in zip(*weights, strict=True)]
+        weights = [[w / total for w, total in zip(row, totals, strict=True)] for row in weights]
+    index = tuple(tuple(min(max(i, 0), last) for i in tap) for tap in taps)
+    weight = tuple(tuple(float(w) for w in row) for row in weights)
+    return n.builder.fixed("resize", weigh, x, dim=n.builder.axis(x, axis), index=index, weight=weight)
+
+
+def _keys(distance: Fraction, a: Fraction) -> Fraction:
+    """Return the weight of an entry at a distance."""
+    if distance <= 1:
+        return ((a + 2) * distance - (a + 3)) * distance**2 + 1
+    return a * (((distance - 5) * distance + 8) * distance - 4) if distance < 2 else Fraction(0)
+
+
+_MODES: dict[str, Callable[[Call, Live, int, Sequence[Fraction]], Live]] = {
+    "linear": _linear,
+    "bilinear": _linear,
+    "cubic": _cubic,
+}
