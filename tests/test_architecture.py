@@ -115,6 +115,7 @@ FOLDERS: dict[str, tuple[set[str], ...]] = {
         {"findings"},
         {"pieces"},
         {"draw", "gathered", "pullback"},
+        {"saved"},
     ),
     "_reconstruct": (
         {"nearest", "priors", "wanted"},

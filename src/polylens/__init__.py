@@ -40,7 +40,7 @@ from .omnidirectional import Omnidirectional, UniqueSolution, is_omnidirectional
 from .pattern import Frequencies, Patterns, UnitLayer
 from .pattern_neighbours import NeighbourAccuracy, PatternNeighbours, neighbour_accuracy, pattern_neighbours
 from .polytope import Polytope
-from .preimage import Piece, Preimage, preimage
+from .preimage import Piece, Preimage, load_preimage, preimage
 from .prior import Gaussian, GaussianNoise, Likelihood, Softmax
 from .propagation import LayerSignal, Propagation, propagation
 from .reconstruct import Reconstruction, reconstruct
@@ -179,6 +179,7 @@ __all__ = [
     "linearise",
     "load",
     "load_complex",
+    "load_preimage",
     "max_regions",
     "merge",
     "nearest_boundary",

@@ -6,9 +6,12 @@ import contextlib
 import importlib
 import math
 import time
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
@@ -16,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ._check import ArrayLike, batches, is_batch, whole
+from ._files import write_atomically
 from ._preimage.draw import draw
 from ._preimage.findings import Fate
 from ._preimage.gathered import Gathered, Tie
@@ -24,10 +28,11 @@ from ._progress import reached
 from ._rounding import evaluated
 from ._subdivision.cell_maps import local_maps
 from ._subdivision.locate import inside
+from ._subdivision.saved import arrays_of, domain_from
 from ._types import Result, Tolerance
 from .affine import AffineMap
 from .domain import CUTTING, Domain, domain_of
-from .errors import InputError
+from .errors import FileError, InputError
 from .geometry.sampling import Seed
 from .germ import exact
 from .network import Network
@@ -41,6 +46,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Array = np.ndarray[Any, Any]
+_FORMAT = "polylens preimage 1"
 
 
 @final
@@ -159,8 +165,9 @@ class Preimage(Result):
     @property
     def patterns(self) -> Patterns:
         """The activation patterns of the pieces."""
-        packed = np.ascontiguousarray(self.arrays.words).view(np.uint8)
-        return Patterns(torch.from_numpy(packed.reshape(len(self), -1)), self.network.gates)
+        words = np.ascontiguousarray(self.arrays.words)
+        packed = words.view(np.uint8).reshape(len(self), words.shape[1] * words.itemsize)
+        return Patterns(torch.from_numpy(packed), self.network.gates)
 
     @property
     def dimensions(self) -> Array:
@@ -265,6 +272,21 @@ class Preimage(Result):
             (True, True)
         """
         return draw(self, n, prior, likelihood, seed=seed)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the preimage to a .npz file: pieces, target and domain, and of the network a digest; `load_preimage` reads it.
+
+        A file that is there is replaced once the new one is complete. Raises FileError for a directory, OSError where the
+        disk is full or may not be written to.
+        """
+        from ._preimage import saved
+        from ._subdivision.partitions import fingerprint
+
+        head = {"format": _FORMAT, "network": fingerprint(self.network), "factor": self.tolerance.factor}
+        head |= {"complete": self.complete, "reason": self.reason or "", "seconds": self.seconds}
+        arrays: dict[str, Any] = head | saved.arrays_of(self.target, self.arrays, self.ties, self.fate) | arrays_of(self.domain)
+        with write_atomically(Path(path)) as part, part.open("wb") as file:
+            np.savez(file, **arrays)
 
     def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
         """Draw the pieces in a domain of one or two dimensions; `polylens.plotting.preimage` has the options.
@@ -400,3 +422,51 @@ def preimage(
     arrays = gathered.result(sum(g.num_bytes for g in net.gates) // 8)
     own = (arrays, tuple(gathered.ties()), gathered.fate, reason is None, reason, time.perf_counter() - begin)
     return Preimage(net, place, outputs, job.tolerance, *own)
+
+
+def load_preimage(path: str | PathLike[str], net: Network) -> Preimage:
+    """Return the preimage that `Preimage.save` has written.
+
+    Args:
+        path: the file.
+        net: the network whose preimage it is, which the file does not hold.
+
+    Raises:
+        FileError: no such file, or one that `save` has not written.
+        InputError: the preimage is another network's.
+
+    Example:
+        >>> import tempfile
+        >>> from polylens import Argmax, Box, dense, load_preimage, preimage
+        >>> net = dense([([[1.0, 0.0], [0.0, 1.0]], None)])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     preimage(net, Argmax(0), Box([0.0, 0.0], [1.0, 1.0])).save(f"{folder}/half.npz")
+        ...     load_preimage(f"{folder}/half.npz", net).volume
+        0.5
+    """
+    from ._preimage import saved
+    from ._subdivision.partitions import fingerprint
+
+    net, source = exact(net), str(path)
+    try:
+        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        if str(arrays["format"]) != _FORMAT:
+            raise KeyError("format")
+        domain, written = domain_from(arrays, source), str(arrays["network"])
+        found = Preimage(
+            network=net,
+            domain=domain,
+            tolerance=Tolerance(float(arrays["factor"])),
+            **saved.parts_from(arrays),
+            complete=bool(arrays["complete"]),
+            reason=str(arrays["reason"]) or None,
+            seconds=float(arrays["seconds"]),
+        )
+    except (OSError, ValueError, EOFError, KeyError, IndexError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        if isinstance(error, FileError):
+            raise
+        raise FileError(f"{source}: expected a preimage written by Preimage.save ({_FORMAT}); {error}") from None
+    if written != fingerprint(net):
+        raise InputError(f"{source}: expected the network that this preimage was made of; got another one, {net!r}")
+    return found
