@@ -22,7 +22,7 @@ LAYERS: tuple[set[str], ...] = (
     {"_vnnlib", "ball", "data", "pattern", "polytope", "prior", "smooth"},
     {"_meeting", "cells", "geometry", "network", "store"},
     {"_clusters", "_facets", "_rational", "_rounding", "compose", "convert", "domain", "layer_map", "local", "target"},
-    {"_layers", "_saliency", "_spectrum", "facets", "germ", "linearise", "vnnlib"},
+    {"_layers", "_ranks", "_saliency", "_spectrum", "facets", "germ", "linearise", "vnnlib"},
     {"_fibre", "_ray", "_reconstruct", "_subdivision", "layer_preimage", "nullspace", "region"},
     {"_near", "_preimage", "boundary", "subdivision"},
     {"_injectivity", "_integrated", "_zeros", "preimage"},

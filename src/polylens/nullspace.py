@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from ._check import ArrayLike, array, as_tensor, finite, floating
+from ._ranks import Jacobian, decomposed, ranks, settled
+from ._rational import RationalNetwork
 from ._rounding import flat_sizes, term_sizes
 from ._types import Result, Tolerance
 from .errors import InputError, ShapeError
@@ -49,8 +51,11 @@ class NullSpace(Forgetting):
 
     Attributes: `point` (*batch, *input_shape); `row_space` (*batch, inputs, rank), orthonormal columns that span what the
     network sees, the strongest first; `singular_values` (*batch, min(outputs, inputs)), largest first; `tolerance`
-    (*batch,), up to which they count as 0; `rank` (*batch,), how many exceed it. In a batch `row_space` is as wide as the
-    largest rank and has columns of zeros where a rank is smaller. `network` is in float64, `layer` None for the output.
+    (*batch,), up to which they count as 0; `rank` (*batch,), how many exceed it, or would with every row in its own unit
+    (singular values below eps times the largest are rounding). In a batch `row_space` is as wide as the largest rank and
+    has columns of zeros where a rank is smaller. `settled` (*batch,) says whether exact arithmetic gives the same rank: full
+    by more than rounding, or counted in rationals (networks of up to 4 096 weights); elsewhere it may differ. `network` is
+    in float64, `layer` None for the output.
     """
 
     network: Network
@@ -60,6 +65,7 @@ class NullSpace(Forgetting):
     singular_values: Tensor
     tolerance: Tensor
     rank: Tensor
+    settled: Tensor
 
     @property
     def inputs(self) -> int:
@@ -145,7 +151,7 @@ class NullSpace(Forgetting):
         rank = self.rank[index]
         wide = int(rank.max()) if rank.numel() else 0
         point, rows, values, tolerance = (t[index] for t in (self.point, self.row_space, self.singular_values, self.tolerance))
-        return NullSpace(self.network, self.layer, point, rows[..., :wide], values, tolerance, rank)
+        return NullSpace(self.network, self.layer, point, rows[..., :wide], values, tolerance, rank, self.settled[index])
 
     def __repr__(self) -> str:
         where = f"{len(self)} points, " if self.is_batch else ""
@@ -159,6 +165,8 @@ class NullSpace(Forgetting):
             largest, clear = float(values.max()), float(self.gap.min())
             beyond = "none but zeros is dropped" if math.isinf(clear) else f"kept ones exceed dropped ones {clear:.3g} times"
             lines.append(f"  singular values up to {largest:.4g}; those up to {_span(self.tolerance)} count as 0, {beyond}")
+        if not bool(self.settled.all()):
+            lines.append("  rounding leaves the rank open: in exact arithmetic it may differ")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -170,6 +178,7 @@ class NullSpace(Forgetting):
             "nullity": self.nullity.tolist(),
             "singular_values": self.singular_values.tolist(),
             "tolerance": self.tolerance.tolist(),
+            "settled": self.settled.tolist(),
             "gap": [g if math.isfinite(g) else None for g in gap.tolist()] if self.is_batch else _plain(float(gap)),
         }
 
@@ -186,8 +195,9 @@ def null_space(net: Network, x: ArrayLike, *, layer: str | int | None = None, to
         x: one point (*input_shape), or a batch of them (batch, *input_shape), which gives a result that can be indexed.
         layer: the name of a node, or a position among `net.gates`: what the network up to there forgets; the output when
             None.
-        tolerance: singular values up to this, in output per input, count as 0; None for max(outputs, inputs) * eps times
-            the largest one.
+        tolerance: singular values up to this, in output per input, count as 0. None: every output counts in its own unit, and
+            the rank is that of the rows divided by their lengths, where those up to max(outputs, inputs) * eps times the
+            largest count as 0.
 
     Raises:
         ShapeError, InputError: as for `patterns`; also an unknown layer, a negative tolerance, a point where a smooth step
@@ -215,12 +225,16 @@ def null_space(net: Network, x: ArrayLike, *, layer: str | int | None = None, to
     value = net.value_of(layer)
     points, batched = _detached(net, x)
     _check_tolerance(tolerance)
-    parts = [_decomposed(_jacobians(net, part, [value])[value], tolerance) for part in _split(net, points, [value])]
-    values, threshold, rank = (torch.cat([p[k] for p in parts]) for k in (0, 1, 2))
+    parts = [decomposed(_jacobians(net, part, [value])[value], tolerance) for part in _split(net, points, [value])]
+    values, threshold, rank, full = (torch.cat([p[k] for p in parts]) for k in (0, 1, 2, 4))
     wide = int(rank.max())
     rows = torch.cat([torch.nn.functional.pad(p[3], (0, max(0, wide - p[3].shape[-1])))[..., :wide] for p in parts])
     name = None if layer is None else net.nodes[value - 1].name
-    found = NullSpace(net, name, points, rows, values, threshold, rank)
+    if tolerance is None and not bool(full.all()):
+        small = RationalNetwork.of(net)
+        for i in torch.nonzero(~full).reshape(-1).tolist():
+            full[i] = settled(points[i], value, int(rank[i]), small)
+    found = NullSpace(net, name, points, rows, values, threshold, rank, full)
     return found if batched else found[0]
 
 
@@ -278,7 +292,8 @@ def forgotten_by_layer(net: Network, x: ArrayLike, *, tolerance: float | None = 
     points, batched = _detached(net, x)
     _check_tolerance(tolerance)
     values = [*(k for k, node in enumerate(net.nodes, 1) if has_pattern(node.step)), len(net.nodes)]
-    rank = torch.cat([_ranks(_jacobians(net, part, values), values, tolerance) for part in _split(net, points, values)])
+    parts = (_jacobians(net, part, values) for part in _split(net, points, values))
+    rank = torch.cat([torch.stack([ranks(part[v], tolerance) for v in values], -1) for part in parts])
     names = (*(g.name for g in net.gates), "output")
     return Forgotten(names, points[0].numel(), rank if batched else rank[0])
 
@@ -320,8 +335,8 @@ def _split(net: Network, points: Tensor, values: Iterable[int]) -> Iterable[Tens
     return points.split(max(1, MAX_BYTES // max(1, 8 * rows * points[0].numel())))
 
 
-def _jacobians(net: Network, points: Tensor, values: Sequence[int]) -> dict[int, Tensor]:
-    """Return the Jacobians (batch, units, inputs) of some values, with rows of zeros where only rounding is left."""
+def _jacobians(net: Network, points: Tensor, values: Sequence[int]) -> dict[int, Jacobian]:
+    """Return the Jacobians of some values, with rows of zeros where only rounding is left."""
     last = max(values)
     with torch.no_grad():
         local = at_points(net, points, last)
@@ -329,11 +344,12 @@ def _jacobians(net: Network, points: Tensor, values: Sequence[int]) -> dict[int,
     if not all(bool(torch.isfinite(w).all()) for w, _ in found.values()):
         raise _not_differentiable(net, points, _smooth_in_front(net, last))
     if any(isinstance(n.step, Smooth) and not n.step.elementwise for n in net.nodes[:last]):
-        return {v: w for v, (w, _) in found.items()}  # sizes of terms are known for gates and activations only
+        return {v: Jacobian(w, None) for v, (w, _) in found.items()}  # sizes are known for gates and activations only
     relative = Tolerance().relative
     with torch.no_grad():
         sizes = term_sizes(net, local, [v for v in values if v], relative)
-    return {v: _without_rounding(w, flat_sizes(sizes[v]).row * relative) if v else w for v, (w, _) in found.items()}
+    rows = {v: flat_sizes(sizes[v]).row if v else torch.ones_like(w[..., 0]) for v, (w, _) in found.items()}
+    return {v: Jacobian(_without_rounding(w, rows[v] * relative), rows[v].expand(w.shape[:-1])) for v, (w, _) in found.items()}
 
 
 def _some(net: Network, points: Tensor, local: list[LinearAt], part: slice, last: int) -> list[LinearAt]:
@@ -343,42 +359,6 @@ def _some(net: Network, points: Tensor, local: list[LinearAt], part: slice, last
 def _without_rounding(weight: Tensor, room: Tensor) -> Tensor:
     noise = torch.linalg.vector_norm(weight, dim=-1) <= room
     return torch.where(noise[..., None], 0.0, weight) if bool(noise.any()) else weight
-
-
-def _decomposed(weight: Tensor, tolerance: float | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return singular values, thresholds, ranks and bases of row spaces (batch, inputs, largest rank), 0 beyond a rank."""
-    outputs, inputs = weight.shape[-2:]
-    if outputs < inputs:
-        q, r = torch.linalg.qr(weight.mT)
-        _, values, right = torch.linalg.svd(r.mT)
-        columns = q @ right.mT
-    else:
-        _, values, right = torch.linalg.svd(weight, full_matrices=False)
-        columns = right.mT
-    threshold, rank = _ranked(values, weight.shape, tolerance)
-    kept = torch.arange(values.shape[-1], device=rank.device) < rank[:, None]
-    wide = int(rank.max())
-    return values, threshold, rank, torch.where(kept[:, None, :wide], columns[..., :wide], 0.0)
-
-
-def _ranked(values: Tensor, shape: torch.Size, tolerance: float | None) -> tuple[Tensor, Tensor]:
-    """Return the thresholds and the ranks that singular values of matrices of a shape have."""
-    if tolerance is not None:
-        threshold = values.new_full(values.shape[:-1], float(tolerance))
-    else:
-        largest = values[..., 0] if values.shape[-1] else values.new_zeros(values.shape[:-1])
-        threshold = max(shape[-2:]) * EPS * largest
-    return threshold, (values > threshold[..., None]).sum(-1)
-
-
-def _ranks(weights: dict[int, Tensor], values: Sequence[int], tolerance: float | None) -> Tensor:
-    """Return the rank of every Jacobian, (batch, values); rows of units that are off are left out of the work."""
-    found = {v: [_ranked(_nonzero_values(one), w.shape, tolerance)[1] for one in w] for v, w in weights.items()}
-    return torch.stack([torch.stack(found[v]) for v in values], -1)
-
-
-def _nonzero_values(weight: Tensor) -> Tensor:
-    return torch.linalg.svdvals(weight[weight.any(-1)])
 
 
 def _completed(columns: Tensor) -> Tensor:
