@@ -216,6 +216,39 @@ def test_a_tensor_of_another_shape_than_the_network_takes_is_refused(shape: str,
             verify(net, found)
 
 
+class Two(torch.nn.Module):
+    """2 a_0 + a_1 - b."""
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return (a * torch.tensor([2.0, 1.0])).sum(1, keepdim=True) - b
+
+
+def test_several_inputs_are_those_that_a_network_joins() -> None:
+    net = load(Two(), (torch.zeros(2, 2), torch.zeros(2, 1)))
+    bounds = [f"(and (<= 0 {x}) (<= {x} 1))" for x in ("P[0,0]", "P[0,1]", "Q")]
+    for first, second in (("", ""), ('"a"', '"b"')):
+        tensors = f"(declare-input P Real [1,2] {first}) (declare-input Q Real [] {second})"
+        for bound, verdict in ((2.5, "sat"), (3.5, "unsat")):
+            assert verify(net, read(*bounds, f"(>= Y[0] {bound})", inputs=tensors)).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("tensors", "words"),
+    [
+        ('(declare-input Q Real [1] "b") (declare-input P Real [2] "a")', r"expected the inputs \['a', 'b'\], in the order"),
+        ("(declare-input Q Real [1]) (declare-input P Real [2])", r"expected 'a' of shape \(2,\), .* declares Q as \(1,\)"),
+        (
+            "(declare-input P Real [1]) (declare-input Q Real [1]) (declare-input R Real [1])",
+            "declare all of them in this order",
+        ),
+    ],
+)
+def test_inputs_in_another_order_than_the_network_joins_them_are_refused(tensors: str, words: str) -> None:
+    net = load(Two(), (torch.zeros(2, 2), torch.zeros(2, 1)))
+    with pytest.raises(ShapeError, match=words):
+        verify(net, read("(<= Y[0] 0)", inputs=tensors))
+
+
 # -- what is refused, and where
 
 

@@ -128,8 +128,8 @@ def verify(
 
     Raises:
         SmoothError: the network is not piecewise linear.
-        ShapeError: the property is of other inputs or outputs than the network's, or declares a tensor of another shape;
-            axes of size 1 may differ, and either may be flat.
+        ShapeError: the property is of other inputs or outputs than the network's, or declares a tensor of another shape
+            (axes of size 1 may differ, and either may be flat) or the inputs that a network joins in another order.
         GeometryError: more dimensions than a subdivision can start with: 16 for a box.
         InputError: no property, a limit that is not positive.
         FileError: as for `read_vnnlib`.
@@ -182,21 +182,36 @@ def _fitting(property: Property | str | os.PathLike[str], net: Network) -> Prope
             f"{found.source}: expected {sizes[0]} inputs and {sizes[1]} outputs, as the network's; the property has"
             f" {found.num_inputs} and {found.num_outputs}"
         )
-    _in_order(found, "input", found.inputs, net.input_shape)
-    _in_order(found, "output", found.outputs, net.output_shape)
+    if net.inputs and len(found.inputs) > 1:
+        _side_by_side(found, net)
+    elif len(found.inputs) == 1:
+        _in_order(found, "an input", found.inputs[0], net.input_shape)
+    if len(found.outputs) == 1:
+        _in_order(found, "an output", found.outputs[0], net.output_shape)
     return found
 
 
-def _in_order(property: Property, what: str, declared: Sequence[Declared], shape: Sequence[int]) -> None:
+def _in_order(property: Property, what: str, declared: Declared, shape: Sequence[int]) -> None:
     """Refuse a tensor whose entries lie in another order than the network's: of other sizes, axes of size 1 apart."""
-    if len(declared) != 1:
-        return
-    own, other = ([size for size in sizes if size != 1] for sizes in (declared[0].shape, shape))
-    if own != other and min(len(own), len(other)) > 1:
+    own, other = ([size for size in sizes if size != 1] for sizes in (declared.shape, shape))
+    if own != other and (min(len(own), len(other)) > 1 or math.prod(own) != math.prod(other)):
         raise ShapeError(
-            f"{property.source}: expected an {what} of shape {tuple(shape)}, as the network's; the property declares"
-            f" {declared[0].name} as {declared[0].shape}; declare it as the model has it"
+            f"{property.source}: expected {what} of shape {tuple(shape)}, as the network's; the property declares"
+            f" {declared.name} as {declared.shape}; declare it as the model has it"
         )
+
+
+def _side_by_side(property: Property, net: Network) -> None:
+    """Refuse several tensors that are not the joined inputs of a network, one after the other."""
+    parts, declared = [part.name for part in net.inputs], [tensor.node or tensor.name for tensor in property.inputs]
+    named = all(tensor.node for tensor in property.inputs)
+    if len(parts) != len(declared) or (named and parts != declared):
+        raise ShapeError(
+            f"{property.source}: expected the inputs {parts}, in the order in which the network joins them; the property"
+            f" declares {declared}; declare all of them in this order"
+        )
+    for part, tensor in zip(net.inputs, property.inputs, strict=True):
+        _in_order(property, f"{part.name!r}", tensor, part.shape)
 
 
 def _input_sets(property: Property) -> Iterator[tuple[Domain, list[Case]]]:
