@@ -1,8 +1,8 @@
 """A table of the ONNX operators that the door claims: what they are compared on with onnxruntime, and in which opsets.
 
-A row holds nodes that make `c` from the array `a`, for a range of opsets. There are gaps of one kind: rows that are not live
-take constants alone, because the operator gives integers or truths, jumps, or takes them, or because its live form is refused
-(adding scatters, exponents that differ, gathering with batch axes). onnxruntime has code for every row in every opset.
+A row holds nodes that make `c` from the array `a`, for a range of opsets. Two kinds of gaps: rows that are not live take
+constants alone, because the operator gives or takes integers or truths, or because its live form is refused (scatters that add,
+exponents that differ, gathering with batch axes); and operators that are GONE. onnxruntime has code for all other cases.
 """
 
 from __future__ import annotations
@@ -69,6 +69,12 @@ def one(op: str, a: Array = CUBE, since: int = FIRST, attributes: str = "") -> l
 
 def compared(op: str, since: int, a: Array = INTEGERS, b: Array = DIVISORS) -> list[Row]:
     return [Row(f"c = {op}(a, b)", a, {"b": b}, since=since, live=False)]
+
+
+def choosing(made: str, since: int = 9) -> list[Row]:
+    """Choices between a value and its half by a truth `m` that is made of it, which are gates."""
+    weights = {"z": real(0.25).reshape(()), "y": real(-0.5).reshape(()), "half": real(0.5).reshape(())}
+    return [Row(f"{made} n = Mul(a, half) c = Where(m, a, n)", CUBE, weights, since=since)]
 
 
 def reduced(op: str, by_input: int, a: Array = CUBE) -> list[Row]:
@@ -345,15 +351,17 @@ TABLE: dict[str, list[Row]] = {
     "Shape": [Row("s = Shape(a) f = Cast <to = 1> (s) c = Mul(a, f)", normal(1, 1, 3)),
               Row("s = Shape <start = -2, end = 2> (a) f = Cast <to = 1> (s) c = Mul(a, f)", CUBE, since=15)],
     "Size": [Row("s = Size(a) f = Cast <to = 1> (s) c = Mul(a, f)", ONE)],
-    "Equal": compared("Equal", 7, INTEGERS, -INTEGERS[::-1]),
-    "Greater": [*compared("Greater", 9), *compared("Greater", 7, CUBE, CUBE[::-1])],
-    "Less": [*compared("Less", 9), *compared("Less", 7, CUBE, CUBE[::-1])],
-    "GreaterOrEqual": compared("GreaterOrEqual", 12, INTEGERS, INTEGERS[::-1]),
-    "LessOrEqual": compared("LessOrEqual", 12, INTEGERS, INTEGERS[::-1]),
-    "And": compared("And", 7, TRUTHS, OTHERS), "Or": compared("Or", 7, TRUTHS, OTHERS),
+    "Equal": [*compared("Equal", 7, INTEGERS, -INTEGERS[::-1]),
+              *choosing("e = Equal(a, z) g = Greater(a, z) m = Or(e, g)", 11)],
+    "Greater": [*compared("Greater", 9), *choosing("m = Greater(a, z)"), *compared("Greater", 7, CUBE, CUBE[::-1])],
+    "Less": [*compared("Less", 9), *choosing("m = Less(a, z)"), *compared("Less", 7, CUBE, CUBE[::-1])],
+    "GreaterOrEqual": [*compared("GreaterOrEqual", 12, INTEGERS, INTEGERS[::-1]), *choosing("m = GreaterOrEqual(a, z)", 12)],
+    "LessOrEqual": [*compared("LessOrEqual", 12, INTEGERS, INTEGERS[::-1]), *choosing("m = LessOrEqual(a, z)", 12)],
+    "And": [*compared("And", 7, TRUTHS, OTHERS), *choosing("g = Less(a, z) h = Greater(a, y) m = And(g, h)")],
+     "Or": [*compared("Or", 7, TRUTHS, OTHERS), *choosing("g = Less(a, y) h = Greater(a, z) m = Or(g, h)")],
     "Xor": compared("Xor", 7, TRUTHS, OTHERS),
-    "Not": [Row("c = Not(a)", TRUTHS, live=False)],
-    "Sign": [Row("c = Sign(a)", real(-2, 0, 3), since=9, live=False)],
+    "Not": [Row("c = Not(a)", TRUTHS, live=False), *choosing("g = Greater(a, z) m = Not(g)")],
+    "Sign": [Row("c = Sign(a)", real(-2, 0, 3), since=9, live=False), *choosing("g = Sign(a) m = Greater(g, z)")],
     "Floor": [Row("c = Floor(a)", 3 * CUBE, live=False)], "Ceil": [Row("c = Ceil(a)", 3 * CUBE, live=False)],
     "Round": [Row("c = Round(a)", real(-2.5, -1.5, -0.5, 0.5, 1.5, 2.5, 2.6), since=11, live=False)],
     "IsNaN": [Row("c = IsNaN(a)", real(1, np.nan, np.inf), since=9, live=False)],
@@ -374,3 +382,5 @@ TABLE: dict[str, list[Row]] = {
     ],
     "QuantizeLinear": [Row("c = QuantizeLinear(a, scale, zero)", 20 * CUBE, _CODES, since=10, live=False)],
 }  # fmt: skip
+
+GONE = {"Scatter": 11, "Upsample": 10}  # from these opsets on ONNX deprecates them, and onnxruntime refuses them

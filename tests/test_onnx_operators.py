@@ -13,23 +13,24 @@ import torch
 from onnx import helper, numpy_helper
 
 from onnx_constants import constant_model, folded_by_polylens
-from onnx_operator_table import FIRST, LAST, TABLE, Array, Row
+from onnx_operator_table import FIRST, GONE, LAST, TABLE, Array, Row
 from polylens.convert._onnx_call import OPERATORS
+from polylens.convert._onnx_choices import _MEANING as CHOICES
 from polylens.convert._onnx_constants import CONSTANTS
 from polylens.convert._onnxruntime import runtime
 from polylens.convert.onnx import from_onnx
+from polylens.errors import UnsupportedError
 
 AGREEMENT = 2e-6  # relative to the largest entry: the runtime adds up a few dozen numbers in float32, in an order of its own
 READ_ELSEWHERE = {"CastLike", "DequantizeLinear", "QuantizeLinear", "Shape", "Size"}
 
 
 def schema(op: str, opset: int) -> onnx.defs.OpSchema | None:
-    """Return the definition of an operator that an opset knows and does not deprecate."""
+    """Return the definition of an operator in an opset that has it."""
     try:
-        found = onnx.defs.get_schema(op, opset)
+        return onnx.defs.get_schema(op, opset) if opset < GONE.get(op, LAST + 1) else None
     except onnx.defs.SchemaError:
         return None
-    return None if found.deprecated else found
 
 
 def opsets(op: str, row: Row) -> list[int]:
@@ -75,14 +76,23 @@ def wanted(op: str, number: int, opset: int) -> Array:
 
 def test_every_operator_of_the_door_has_a_row_and_no_other_has() -> None:
     assert set(TABLE) == set(OPERATORS) | set(CONSTANTS) | READ_ELSEWHERE
-    for op, rows in TABLE.items():
-        assert any(row.live for row in rows) == (op in OPERATORS or op in ("CastLike", "Shape", "Size")), op
+    live = {*OPERATORS, *CHOICES, "CastLike", "Shape", "Size"}
+    assert {op for op, rows in TABLE.items() if any(row.live for row in rows)} == live
 
 
 def test_every_opset_that_has_an_operator_has_a_row_of_it() -> None:
     for op, rows in TABLE.items():
         covered = {o for row in rows for o in opsets(op, row)}
         assert covered == {o for o in range(FIRST, LAST + 1) if schema(op, o) is not None}, op
+
+
+@pytest.mark.parametrize("op", GONE)
+def test_operators_that_are_gone_are_deprecated_and_not_run(op: str) -> None:
+    row = next(row for row in TABLE[op] if row.until == GONE[op] - 1)
+    assert onnx.defs.get_schema(op, GONE[op]).deprecated
+    assert runtime(live_model(row, GONE[op] - 1))({"a": row.a})
+    with pytest.raises(UnsupportedError, match="expected what onnxruntime can run"):
+        runtime(live_model(row, GONE[op]))
 
 
 def test_the_runtime_knows_the_last_opset() -> None:
