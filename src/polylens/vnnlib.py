@@ -197,7 +197,8 @@ def parse_vnnlib(text: str, name: str = "text", *, limit: int = _MOST_CASES) -> 
     Version 1.0: declare-const and declare-fun of Real variables X_0, X_1, ... and Y_0, Y_1, ... without gaps.
     Version 2.0: one declare-network with any number of inputs and outputs, tensors of real numbers; `X[0,1]` is an entry,
     counted from 0, and a tensor of shape [] is its name alone. Several inputs are joined in the order of their declaration,
-    which has to be that of `net.inputs`; several outputs stand for one output of the model that holds them in a row. The text says so by (vnnlib-version <2.0>), or declares one.
+    which has to be that of `net.inputs`; several outputs stand for one output of the model that holds them in a row. The text
+    says so by (vnnlib-version <2.0>), or declares one.
 
     Both assert `and` and `or` of `<=`, `>=`, `<`, `>` and `=` (in chains too) between sums, differences and products with
     numbers; 2.0 also has `==` and `!=`. All assertions hold together, an equality is two inequalities, and a strict
