@@ -76,8 +76,20 @@ def add_model(command: argparse.ArgumentParser, optional: bool) -> None:
     command.add_argument("model", metavar="MODEL", nargs="?" if optional else None, help=_MODEL)
     command.add_argument("--weights", metavar="FILE", help="for a factory: .safetensors or a state dict")
     command.add_argument(
-        "--example-shape", metavar="SHAPE", type=shape, help="for a factory: the shape of an input batch, as 1,3,32,32"
+        "--example-shape",
+        metavar="SHAPE",
+        type=shape,
+        action="append",
+        help="for a factory: the shape of an input batch, as 1,3,32,32; once for each input that stays free",
     )
+    command.add_argument(
+        "--inputs",
+        metavar="NAME[=FILE]",
+        action="append",
+        help="for a model of several inputs: one that stays free, or one fixed at the array of a .npy file; free ones are"
+        " joined into one flat input",
+    )
+    command.add_argument("--outputs", metavar="NAME", help="for a model of several outputs: the one to look at")
 
 
 def add_place(command: argparse.ArgumentParser, required: bool) -> None:

@@ -7,6 +7,7 @@ import math
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +26,8 @@ def network(options: argparse.Namespace) -> Network:
     factory = _is_factory(options.model)
     if not factory and (options.weights or options.example_shape):
         raise InputError("--weights and --example-shape: expected package.module:factory as MODEL that they belong to")
+    if not options.model and (options.inputs or options.outputs):
+        raise InputError("--inputs and --outputs: expected a MODEL that they belong to; the built-in network has one of each")
     if not options.model:
         from ..zoo import digits
 
@@ -33,8 +36,26 @@ def network(options: argparse.Namespace) -> Network:
     if factory and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     say(options, f"loading {options.model}")
-    example = None if options.example_shape is None else torch.zeros(options.example_shape)
-    return load(options.model, example=example, weights=options.weights)
+    examples = [torch.zeros(shape) for shape in options.example_shape or ()]
+    example = tuple(examples) if len(examples) > 1 else examples[0] if examples else None
+    return load(options.model, example, inputs=fixed_inputs(options), outputs=options.outputs, weights=options.weights)
+
+
+def fixed_inputs(options: argparse.Namespace) -> dict[str, np.ndarray[Any, Any] | None] | None:
+    """Return the values of --inputs by name, None for those that stay free; None where nothing was said."""
+    words = [word.partition("=") for word in options.inputs or ()]
+    return {name: _array(path) if sign else None for name, sign, path in words} or None
+
+
+def _array(path: str) -> np.ndarray[Any, Any]:
+    """Return a .npy array of numbers of any kind."""
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise FileError(f"{path}: expected a .npy array of numbers; {error}") from None
+    if not isinstance(found, np.ndarray):
+        raise FileError(f"{path}: expected a .npy array of numbers; got an archive of {sorted(found.files)}")
+    return found
 
 
 def _is_factory(model: str | None) -> bool:
@@ -62,12 +83,7 @@ def _inputs(path: str, net: Network, count: int) -> Tensor:
 
 def floats(path: str) -> Tensor:
     """Return a .npy array of floating-point numbers in float64, of bytes divided by 255."""
-    try:
-        x = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise FileError(f"{path}: expected a .npy array of numbers; {error}") from None
-    if not isinstance(x, np.ndarray):
-        raise FileError(f"{path}: expected a .npy array of numbers; got an archive of {sorted(x.files)}")
+    x = _array(path)
     if x.dtype == np.uint8:
         return torch.from_numpy(x / 255.0)
     if not np.issubdtype(x.dtype, np.floating):

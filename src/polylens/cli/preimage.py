@@ -28,7 +28,7 @@ from .arguments import (
     positive,
 )
 from .inputs import domain as domain_of
-from .inputs import network, output_value
+from .inputs import fixed_inputs, network, output_value
 from .output import (
     answer,
     refuse_arrays_nowhere,
@@ -106,7 +106,7 @@ def _run(options: argparse.Namespace) -> int:
 def _decide(options: argparse.Namespace) -> int:
     say(options, f"reading {options.vnnlib}")
     property, net = read_vnnlib(options.vnnlib), network(options)
-    confirm = original(options.model, net, weights=options.weights)
+    confirm = original(options.model, net, inputs=fixed_inputs(options), outputs=options.outputs, weights=options.weights)
     say(options, f"deciding {property!r}")
     effort: dict[str, Any] = {"limit": options.limit, "time_limit": options.time_limit, "n_jobs": options.jobs}
     found: Verdict = verify(net, property, original=confirm, whole=options.whole, **effort)
