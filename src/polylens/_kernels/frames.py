@@ -25,7 +25,8 @@ COUNTING, NEGATIVE_ONLY, SHARING, FIRST_BIT, RESERVED = range(5)
 DONE, OUT_FULL, POOL_FULL, ARENA_FULL, FRAME_FULL, BITS_FULL = range(6)
 
 _NONE, _ONE = np.uint64(0), np.uint64(1)
-FRAGILE_BELOW = 1e-9  # a decision on a value of less than this part of its terms is counted as fragile
+FRAGILE_BELOW = 1e-9  # a decision on a value of less than this part of its terms is counted as fragile,
+ROUNDING_BELOW = 1.0 / 16.0  # and below the tolerance one of more than this part of it, which is no rounding of a few terms
 
 
 class Cells(NamedTuple):
@@ -120,11 +121,12 @@ def tolerance_at(planes, pool, vertex, q):
 def note(value, tolerance, q, planes, slack, state):
     """Keep the largest value that counts as zero and the smallest that does not, as parts of their terms.
 
-    A value that counts as zero is fragile where the terms of its hyperplane are uneven: the smaller ones are lost in it.
+    A value that counts as zero is fragile where it is more than rounding, or where the terms of its hyperplane are uneven: the
+    smaller ones are lost in it.
     """
     if tolerance == 0.0:
         return
-    if planes.uneven[q] and abs(value) <= tolerance:
+    if abs(value) <= tolerance and (planes.uneven[q] or abs(value) > ROUNDING_BELOW * tolerance):
         state[FRAGILE] += 1
     if value == 0.0:
         return

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from .._kernels.cut import Planes
+from .._kernels.frames import FRAGILE_BELOW, ROUNDING_BELOW
 from .._kernels.frames import Cells as Incidences
 from .._subdivision.engine import Chunk, Engine, blinded
 from .._subdivision.fronts import Front
@@ -160,7 +161,9 @@ class _Pullback:
         room = np.outer(largest, planes.magnitude[:count]) + np.outer(weight, planes.constant[:count])
         room += np.outer(error, planes.inherited[:count])
         side = (front.z > room).astype(np.int8) - (front.z < -room)
-        self.fate.fragile += int(((side == 0) & planes.uneven[:count]).sum())
+        near = np.abs(front.z) <= room * (FRAGILE_BELOW / planes.unit_roundoff)
+        rounding = (np.abs(front.z) <= room * ROUNDING_BELOW) & ~planes.uneven[:count]
+        self.fate.fragile += int((near & ~rounding & (room > 0.0)).sum())
         here, start = side[chunk.cells.vertex], chunk.cells.start[:-1]
         high, low = np.maximum.reduceat(here, start), np.minimum.reduceat(here, start)
         used = np.zeros((3, len(chunk)), dtype=bool)
