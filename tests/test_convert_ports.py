@@ -213,6 +213,29 @@ def test_transformer_layers_load_as_smooth_steps(module: nn.Module) -> None:
         assert torch.allclose(net(x), want, atol=1e-5)  # float32 sums of some tens of terms of size 1
 
 
+CAUSAL = nn.Transformer.generate_square_subsequent_mask(5)
+
+
+@pytest.mark.parametrize("mask", [CAUSAL, CAUSAL < 0], ids=["-inf", "bool"])
+def test_transformer_layers_with_a_fixed_mask_load(mask: Tensor) -> None:
+    layer, x = encoder(), torch.randn(3, 5, 8, generator=GENERATOR)
+    net = load(layer, x, inputs={"src_mask": mask})
+    assert torch.allclose(net(x), layer(x, src_mask=mask).detach(), atol=1e-5)  # float32, as above
+
+
+@pytest.mark.parametrize(
+    "mask", [CAUSAL, CAUSAL == 0, torch.randn(2, 5, 5, generator=GENERATOR)], ids=["-inf", "bool", "heads"]
+)
+def test_attention_with_a_fixed_mask_is_pytorch_s_own(mask: Tensor) -> None:
+    class Masked(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            y = x.unflatten(-1, (2, 4)).transpose(1, 2)
+            return nn.functional.scaled_dot_product_attention(y, y * 2, y.abs(), attn_mask=mask).transpose(1, 2).flatten(2)
+
+    x = torch.randn(3, 5, 8, generator=GENERATOR)
+    assert torch.allclose(load(Masked(), x)(x), Masked()(x), atol=1e-6)
+
+
 def test_multihead_attention_loads_with_its_output_chosen() -> None:
     torch.manual_seed(2)
     attention = nn.MultiheadAttention(8, 2, batch_first=True).eval()

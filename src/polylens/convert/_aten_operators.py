@@ -421,8 +421,10 @@ def _glu(b: Builder, a: Arguments) -> Live:
 
 @operation("scaled_dot_product_attention")
 def _attention(b: Builder, a: Arguments) -> Live:
-    if a.has("attn_mask") or a.dropout_p or a.given.get("enable_gqa"):
-        b.refuse("has a mask, dropout or grouped queries", "only plain or causal attention is supported")
+    if isinstance(a.attn_mask, Live) or a.dropout_p or a.given.get("enable_gqa"):
+        b.refuse("has a mask that depends on the input, dropout or grouped queries", "only fixed masks are supported")
+    if a.has("attn_mask"):
+        return b.masked_attention(a.query, operand(a.key), operand(a.value), a.attn_mask, a.given.get("scale"))
     options = {"is_causal": a.is_causal, "scale": a.given.get("scale")}
     return b.emit(Smooth("attention", F.scaled_dot_product_attention, options), [a.query, a.key, a.value])
 

@@ -188,6 +188,18 @@ class Builder(Shapes):
         kind, function = ("log_softmax", torch.log_softmax) if log else ("softmax", torch.softmax)
         return self.emit(Smooth(kind, function, {"dim": self.axis(x, dim)}), [x])
 
+    def masked_attention(self, query: Operand, key: Operand, value: Operand, mask: Tensor, scale: float | None) -> Live:
+        """softmax(scale query key^T + mask) value; a mask of truth values keeps what is true.
+
+        Minus infinity becomes -1e9, whose exponential beside that of any other entry is 0 as well.
+        """
+        mask = torch.where(mask, 0.0, -torch.inf) if mask.dtype == torch.bool else mask
+        width = key.shape[-1]
+        turned = self.permute(key, [*range(key.rank - 2), key.rank - 1, key.rank - 2]) if isinstance(key, Live) else key.mT
+        scores = self.matmul(query, turned)
+        factor = torch.tensor(1 / math.sqrt(width) if scale is None else scale, dtype=torch.float64)
+        return self.matmul(self.softmax(self.scale(scores, factor, mask.double().clamp(min=-1e9)), -1), value)
+
     def layer_norm(self, x: Live, shape: Sequence[int], weight: Tensor | None, bias: Tensor | None, eps: float) -> Live:
         """Layer norm over the last axes; its weights are a scale step of their own."""
         y = self.emit(Smooth("layer_norm", F.layer_norm, {"normalized_shape": tuple(shape), "eps": eps}), [x])
