@@ -72,7 +72,8 @@ def _few(what: str, dim: int, most: int) -> None:
     """Raise GeometryError where a subdivision would start with too many corners."""
     if dim > most:
         raise GeometryError(
-            f"{what}: expected at most {most} dimensions to subdivide; got {dim}; look at a plane or at one region"
+            f"{what}: expected at most {most} dimensions to subdivide; got {dim}; look at a plane, at a generator of few"
+            " inputs (compose), or around one input of any dimension (region, preimage_near)"
         )
 
 

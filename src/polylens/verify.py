@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ._check import whole as whole_number
+from ._falsify import Ascents
 from ._preimage.findings import Fate, Found
 from ._progress import reached
 from ._rounding import evaluated
@@ -38,6 +39,7 @@ Array = np.ndarray[Any, Any]
 _TRIED = 8  # points of a chunk of cells that the original is asked about, the deepest first
 _NEAR = 1e-9  # of its terms: how far off a closed row a computed centre may be, far above rounding
 _INNER = 1 << 14  # points of a chunk whose depth is computed
+_BETWEEN = 1 << 13  # cells between two rounds of ascents along gradients, which take about a sixth of the time then
 
 
 class Witness(NamedTuple):
@@ -130,14 +132,16 @@ def verify(
         SmoothError: the network is not piecewise linear.
         ShapeError: the property is of other inputs or outputs than the network's, or declares a tensor of another shape
             (axes of size 1 may differ, and either may be flat) or the inputs that a network joins in another order.
-        GeometryError: more dimensions than a subdivision can start with: 16 for a box.
+        GeometryError: more dimensions than a subdivision can start with: 16 for a box. `preimage_near` looks around one
+            input of any dimension; a plane or a generator of few inputs (`compose`) has few dimensions.
         InputError: no property, a limit that is not positive.
         FileError: as for `read_vnnlib`.
 
     Algorithm: for each input set the stream of `preimage`, of the union of its output sets. The centres and corners of the
     pieces that a chunk of cells holds are sorted by how deep their outputs lie; the deepest are put to the original, and
-    the first that it confirms ends the search. Pieces that lie wholly on a strict row of the outputs, as float64 has it at
-    their centres, do not count.
+    the first that it confirms ends the search. Every 8 192 cells a round of ascents along the gradient, from random starts in
+    the box and from around the deepest points so far, looks for further ones; it proves nothing, and what it finds has to be
+    confirmed alike. Pieces that lie wholly on a strict row of the outputs, as float64 has it at their centres, do not count.
 
     References: C. Brix et al., First three years of the international verification of neural networks competition,
     STTT 25 (2023), on properties and what counts as a witness.
@@ -252,7 +256,8 @@ class _Run:
         job = Job(self.network, domain, CUTTING, deadline=self.deadline)
         job.engine()  # what does not fit is refused here
         search = Search(job, self._target(cases))
-        before = self.pieces
+        before, start = self.pieces, self.cells
+        ascents = _ascents(self.network, cases)
         with contextlib.closing(search.found(self.n_jobs)) as stream:
             for found, fate in reached(stream, "cells", "cell", lambda _: self.cells):
                 if self.limit is not None and self.pieces - before >= self.limit:
@@ -260,6 +265,7 @@ class _Run:
                     return
                 self._count(fate)
                 self._try(domain, cases, _of_chunk(found))
+                self._ascend(ascents, self.cells - start, cases)
                 self.pieces += self._reaching(domain, cases, _centres(found))
                 if self.ended or self._late():
                     return
@@ -311,10 +317,23 @@ class _Run:
         if len(points) and self.witness is None:
             self.witness = self.confirm(domain.embed(points), cases)
 
+    def _ascend(self, ascents: Ascents | None, cells: int, cases: list[Case]) -> None:
+        """Follow gradients now and then: a witness may lie far ahead of the cells."""
+        if ascents is not None and self.witness is None and cells >= (ascents.rounds + 1) * _BETWEEN:
+            inputs = ascents.round()
+            self.witness = self.confirm(inputs, cases) if len(inputs) else None
+
     def _late(self) -> bool:
         if self.deadline is not None and time.time() > self.deadline:
             self.stopped = "time_limit"
         return self.stopped is not None
+
+
+def _ascents(net: Network, cases: list[Case]) -> Ascents | None:
+    """Return a search in the box of an input set, None where the box has no end or the outputs no rows."""
+    low, high = cases[0].low, cases[0].high
+    bounded = bool((low.isfinite() & high.isfinite()).all())
+    return Ascents(net, low, high, lambda y: _depth(y, cases)) if bounded and all(len(c.outputs) for c in cases) else None
 
 
 def _is_strict(cases: list[Case]) -> bool:
