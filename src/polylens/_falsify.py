@@ -64,3 +64,8 @@ class Ascents:
 
     def _boxed(self, x: Tensor) -> Tensor:
         return torch.minimum(torch.maximum(x, self.low), self.high)
+
+
+def in_box(net: Network, low: Tensor, high: Tensor, depth: Callable[[Tensor], Tensor]) -> Ascents | None:
+    """Return the ascents in a box, None where it has no end."""
+    return Ascents(net, low, high, depth) if bool((low.isfinite() & high.isfinite()).all()) else None

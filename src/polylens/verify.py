@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ._check import whole as whole_number
-from ._falsify import Ascents
+from ._falsify import Ascents, in_box
 from ._preimage.findings import Fate, Found
 from ._progress import reached
 from ._rounding import evaluated
@@ -257,7 +257,8 @@ class _Run:
         job.engine()  # what does not fit is refused here
         search = Search(job, self._target(cases))
         before, start = self.pieces, self.cells
-        ascents = _ascents(self.network, cases)
+        first, rows = cases[0], all(len(case.outputs) for case in cases)
+        ascents = in_box(self.network, first.low, first.high, lambda y: _depth(y, cases)) if rows else None
         with contextlib.closing(search.found(self.n_jobs)) as stream:
             for found, fate in reached(stream, "cells", "cell", lambda _: self.cells):
                 if self.limit is not None and self.pieces - before >= self.limit:
@@ -327,13 +328,6 @@ class _Run:
         if self.deadline is not None and time.time() > self.deadline:
             self.stopped = "time_limit"
         return self.stopped is not None
-
-
-def _ascents(net: Network, cases: list[Case]) -> Ascents | None:
-    """Return a search in the box of an input set, None where the box has no end or the outputs no rows."""
-    low, high = cases[0].low, cases[0].high
-    bounded = bool((low.isfinite() & high.isfinite()).all())
-    return Ascents(net, low, high, lambda y: _depth(y, cases)) if bounded and all(len(c.outputs) for c in cases) else None
 
 
 def _is_strict(cases: list[Case]) -> bool:
