@@ -158,7 +158,12 @@ def affine(step: Affine, inputs: list[Tensor], weight: Tensor | None) -> Tensor:
 
 
 def gated(step: Choice, z: Tensor, weight: Tensor | None, pieces: Tensor | None = None) -> Tensor:
-    """Return a gate's output at vertices; `pieces` decides where the gate jumps and a vertex has more than one value."""
+    """Return a gate's output at vertices; `pieces` decides where the gate jumps and a vertex has more than one value.
+
+    The input is the caller's to give away: a ReLU is taken in place, because new memory costs more than the maximum.
+    """
+    if isinstance(step, Gate) and step.kind == "relu":
+        return z.relu_()
     if isinstance(step, MaxGate) or (weight is None and pieces is None):
         return step.apply(z)
     gate = cast(Gate, step)
