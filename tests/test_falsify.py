@@ -30,7 +30,7 @@ def drawn(*widths: int) -> Network:
 
 def test_a_narrow_peak_is_climbed_from_anywhere_in_the_box() -> None:
     tent = dense([([[1.0, 0.0], [-1.0, 0.0]], [-0.3, 0.3]), ([[-1.0, -1.0]], [0.0])])  # -|x - 0.3|
-    found = ascents(tent, [-1.0, -1.0], [1.0, 1.0], -1e-3).round()
+    found = ascents(tent, [-1.0, -1.0], [1.0, 1.0], -1e-3).next_round()
     assert len(found)
     assert float((found[:, 0] - 0.3).abs().max()) <= 1e-3 * (1 + 1e-6)
     assert bool((found.abs() <= 1).all())
@@ -39,8 +39,8 @@ def test_a_narrow_peak_is_climbed_from_anywhere_in_the_box() -> None:
 def test_what_cannot_be_reached_is_never_returned() -> None:
     square = dense([([[1.0], [-1.0]], [0.0, 0.0]), ([[1.0, 1.0]], [0.0])])  # |x|
     search = ascents(square, [-1.0], [2.0], 2.0 + 1e-9)
-    assert [len(search.round()) for _ in range(3)] == [0, 0, 0]
-    assert len(ascents(square, [-1.0], [2.0], 2.0).round())  # the corner itself is
+    assert [len(search.next_round()) for _ in range(3)] == [0, 0, 0]
+    assert len(ascents(square, [-1.0], [2.0], 2.0).next_round())  # the corner itself is
 
 
 def test_later_rounds_start_around_the_deepest_points_and_keep_them() -> None:
@@ -48,7 +48,7 @@ def test_later_rounds_start_around_the_deepest_points_and_keep_them() -> None:
     search = ascents(net, [-2.0] * 4, [2.0] * 4, 0.0)
     depths = []
     for _ in range(3):
-        search.round()
+        search.next_round()
         depths.append(float(search._deepest[1].max()))
     assert depths == sorted(depths)
 
@@ -56,7 +56,7 @@ def test_later_rounds_start_around_the_deepest_points_and_keep_them() -> None:
 def test_a_witness_near_the_highest_output_is_found_and_confirmed() -> None:
     net, side = drawn(4, 40, 40, 1), "".join(f"(declare-const X_{i} Real)(assert (<= -2 X_{i} 2))" for i in range(4))
     search = ascents(net, [-2.0] * 4, [2.0] * 4, -1e9)
-    highest = float(net.double()(search.round()).max())
+    highest = float(net.double()(search.next_round()).max())
     asked = parse_vnnlib(side + f"(declare-const Y_0 Real)(assert (>= Y_0 {highest - 1e-4:.6f}))")
     found = verify(net, asked)
     assert found.verdict == "sat"

@@ -10,8 +10,8 @@ from torch import Tensor
 from .network import Network
 
 STARTS, STEPS = 256, 60
-LONGEST, SHRUNK = 2.0**-3, 2.0**-10  # the first step in parts of a side of the box, and by how much steps get shorter
-KEPT, AGAIN = 32, 4  # the deepest points, around which every later round starts so many times
+LONGEST, SHRUNK = 2.0**-3, 2.0**-10  # the first step as a share of a side of the box; the ratio of the last step to it
+KEPT, AGAIN = 32, 4  # deepest points that are kept, and starts around each of them in a round
 
 
 class Ascents:
@@ -27,7 +27,7 @@ class Ascents:
         self._generator = torch.Generator().manual_seed(0)
         self._deepest = low.new_zeros(0, len(low)), low.new_zeros(0)
 
-    def round(self) -> Tensor:
+    def next_round(self) -> Tensor:
         """Return the inputs (some, inputs) of one more round whose outputs lie in the set, the deepest first.
 
         Algorithm: steps along the signs of the gradient, in parts of the sides and shorter from step to step, back into the
@@ -35,11 +35,12 @@ class Ascents:
 
         References: A. Madry et al., Towards deep learning models resistant to adversarial attacks, ICLR 2018.
         """
-        points, depths = (torch.cat(pair) for pair in zip(self._ascended(self._starts()), self._deepest, strict=True))
-        order = depths.argsort(descending=True, stable=True)[: max(KEPT, int((depths >= 0).sum()))]
+        found, depth = self._ascended(self._starts())
+        points, depths = (torch.cat(pair) for pair in zip((found, depth), self._deepest, strict=True))
+        order = depths.argsort(descending=True, stable=True)[:KEPT]
         self._deepest = points[order], depths[order]
         self.rounds += 1
-        return self._deepest[0][self._deepest[1] >= 0]
+        return found[depth.argsort(descending=True, stable=True)][: int((depth >= 0).sum())]
 
     def _starts(self) -> Tensor:
         side, near = self.high - self.low, self._deepest[0][:KEPT].repeat(AGAIN, 1)

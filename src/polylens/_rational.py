@@ -97,7 +97,7 @@ class RationalNetwork:
             last = pieces
 
     def jacobian(self, point: Vector, value: int) -> list[Vector]:
-        """Return the rows of the derivative of a value at a point, the gates on the pieces that `pieces` gives there."""
+        """Return the rows of the derivative of a value at a point, the gates on the pieces that `along` gives there."""
         still = [ZERO] * len(point)
         pieces = iter(self.along(point, still)[0])
         found = [[[Fraction(int(i == j)) for j in range(len(point))] for i in range(len(point))]]

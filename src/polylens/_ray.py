@@ -87,7 +87,6 @@ class Place(NamedTuple):
     germ: Germ
     crossed: bool
     doubts: Doubts
-    ends: bool
 
 
 @final
@@ -119,7 +118,7 @@ class Ray:
             doubts, changed = walls.doubts(late, together), int(before.distances(germ.pattern))
             unsure = (late > UNSURE * t) + (_skipped(before, germ.pattern) if changed else 0)
             doubts = Doubts(doubts.any or unsure > 0 or changed > 1, doubts.apart + unsure)
-            yield Place(t, germ, changed > 0, doubts, step == math.inf)
+            yield Place(t, germ, changed > 0, doubts)
             if step == math.inf:
                 return
             late, together, before = walls.lateness(step, met), int(met.sum()), germ.pattern
@@ -178,8 +177,6 @@ def _in_floats(ray: Ray, count: int) -> tuple[Course, bool]:
         times += [place.t] if place.crossed else []
         patterns += [place.germ.pattern] if place.crossed or not patterns else []
         fragile, doubtful = fragile + place.doubts.apart, doubtful or place.doubts.any
-        if len(times) == count and place.ends:
-            break
     return Course(times, patterns, complete, fragile), doubtful
 
 

@@ -70,7 +70,7 @@ def evaluated(net: Network, x: Tensor, relative: float = 0.0, least: Tensor | No
 
     Behind a gate terms count afresh, as large as the values are; those below `relative` of what reached the gate are rounding
     of it, and keep its size. Entries of points are terms of at least the size `least` (*input_shape): an entry of 1e-16 among
-    coordinates of size 1 is what computing them has left of a 0.
+    coordinates of size 1 is the rounding error of a 0.
     """
     values, sizes = {0: x}, {0: x.abs() if least is None else torch.maximum(x.abs(), least)}
     for k, (node, rough) in enumerate(zip(net.nodes, magnitudes(net), strict=True), 1):

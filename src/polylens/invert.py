@@ -41,6 +41,7 @@ WORDS = {
     "none": "no input",
     "undecided": "undecided",
 }
+_BESIDE, _TRIED = 1e-12, 16  # how far beside a point, relative to its largest entry, and at how many places
 _SAME = 1e-7  # of the terms of an output: far above what a convex program leaves, and far below what a jump makes
 _BYTES = 1 << 27  # of the probes of a chunk
 
@@ -342,9 +343,16 @@ def _outcome(
 
 
 def _gives(net: Network, point: Tensor, target: Tensor) -> bool:
-    """Say whether a point has an output, up to rounding."""
-    out, terms = (t.reshape(-1) for t in evaluated(net, point.reshape(1, *net.input_shape), _SAME))
-    return bool((out - target).abs().max() <= _SAME * max(terms.max(), target.abs().max()))
+    """Say whether a point has an output, up to rounding, and not only on one side of a jump that it lies on.
+
+    Points beside it are tried too: which side a point on a jump is on depends on how sums are rounded.
+    """
+    random = torch.Generator().manual_seed(0)
+    around = _BESIDE * torch.randn(_TRIED, len(point.reshape(-1)), generator=random, dtype=torch.float64)
+    around = point.reshape(-1) + (around * point.abs().max()).to(point.device)
+    x = torch.cat([point.reshape(1, -1), around]).reshape(-1, *net.input_shape)
+    out, terms = (t.flatten(1) for t in evaluated(net, x, _SAME))
+    return bool((out - target.reshape(-1)).abs().max() <= _SAME * max(terms.max(), target.abs().max()))
 
 
 def _family(net: Network, rows: Rows) -> tuple[Kind, Rest | None]:

@@ -321,7 +321,7 @@ class _Run:
     def _ascend(self, ascents: Ascents | None, cells: int, cases: list[Case]) -> None:
         """Follow gradients now and then: a witness may lie far ahead of the cells."""
         if ascents is not None and self.witness is None and cells >= (ascents.rounds + 1) * _BETWEEN:
-            inputs = ascents.round()
+            inputs = ascents.next_round()
             self.witness = self.confirm(inputs, cases) if len(inputs) else None
 
     def _late(self) -> bool:

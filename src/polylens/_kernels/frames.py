@@ -25,8 +25,10 @@ COUNTING, NEGATIVE_ONLY, SHARING, FIRST_BIT, RESERVED = range(5)
 DONE, OUT_FULL, POOL_FULL, ARENA_FULL, FRAME_FULL, BITS_FULL = range(6)
 
 _NONE, _ONE = np.uint64(0), np.uint64(1)
-FRAGILE_BELOW = 1e-9  # a decision on a value of less than this part of its terms is counted as fragile,
-ROUNDING_BELOW = 1.0 / 16.0  # and below the tolerance one of more than this part of it, which is no rounding of a few terms
+FRAGILE_BELOW = 1e-9  # share of its terms: a decision on a smaller value is fragile
+ROUNDING_BELOW = (
+    1.0 / 16.0
+)  # share of the tolerance: the rounding of a few terms stays below; what counts as 0 above is fragile
 
 
 class Cells(NamedTuple):

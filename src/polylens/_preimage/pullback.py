@@ -11,7 +11,7 @@ import itertools
 import threading
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -155,8 +155,7 @@ class _Pullback:
 
     def _meeting(self, chunk: Chunk, front: Front, found: Found) -> None:
         """Add what the cells of a chunk hold of all parts of the target."""
-        planes = front.planes
-        assert isinstance(planes, Planes)
+        planes = cast(Planes, front.planes)
         count, (largest, weight, error) = front.z.shape[1], front.vertices
         room = np.outer(largest, planes.magnitude[:count]) + np.outer(weight, planes.constant[:count])
         room += np.outer(error, planes.inherited[:count])

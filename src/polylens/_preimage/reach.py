@@ -118,7 +118,7 @@ class Reach:
         The radius covers what they may be off, and the coefficients' own rounding. An affine function that is off by at
         most e at all vertices of a cell is off by at most e all over it, because every point is a convex combination of
         vertices. Values are sums whose terms may cancel, or that a gate cut off at a rounding: what they are off is a part of
-        the terms, which the error holds, and not of what is left of them. The coefficients are the values' products with an
+        the terms, which the error holds, and not of their sum. The coefficients are the values' products with an
         orthonormal basis: off by some roundings of the largest.
         """
         values = rows.reshape(*rows.shape[:2], -1)

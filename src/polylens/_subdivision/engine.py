@@ -26,7 +26,7 @@ from ..gates import Choice, Gate, MaxGate
 from ..germ import exact
 from ..network import Network
 from ..pattern import UnitLayer
-from .fronts import Front, Vertices, alike, in_doubt, living, planes_of, snapped, wide
+from .fronts import Front, Vertices, error_mask, groups_of_like_size, in_doubt, planes_of, snapped, wide
 from .stages import Stage, Values, advance, gains, gated, jumps, stages, stretched, words_of
 from .workspace import Cut, Sweep, Tally, Workspace
 
@@ -130,7 +130,7 @@ class Engine:
 
     def new_record(self) -> Record:
         """Return a record of nothing; it is what the run writes to from now on."""
-        self.record, self._told = Record([0] * len(self.levels), [set() for _ in self.levels]), 0
+        self.record, self._reported = Record([0] * len(self.levels), [set() for _ in self.levels]), 0
         return self.record
 
     # -- the run
@@ -148,7 +148,7 @@ class Engine:
             yield Cells.none(self.domain.dim, self.sides, self.network.gates, late)
 
     def descend(self, level: int, chunk: Chunk) -> Iterator[Cells]:
-        """Do as `cells`, but that decisions on the last cells may be missing."""
+        """Yield the same cells as `cells`; fragile decisions made after the last of them are not reported."""
         if level == len(self.levels):
             yield self._leaves(chunk)
             return
@@ -163,8 +163,8 @@ class Engine:
 
     def _fragile(self) -> int:
         """Return how many fragile decisions there were since the last time."""
-        before, self._told = self._told, self.record.tally.fragile
-        return self._told - before
+        before, self._reported = self._reported, self.record.tally.fragile
+        return self._reported - before
 
     def _note(self, level: int, chunk: Chunk) -> None:
         """Count the cells behind a gate."""
@@ -242,11 +242,11 @@ class Engine:
         if not in_doubt(front):
             yield chunk, front
             return
-        for group in alike(self.network, self.levels[level], chunk, front, self.tolerance.relative):
+        for group in groups_of_like_size(self.network, self.levels[level], chunk, front, self.tolerance.relative):
             part = chunk.select(group) if len(group) < len(chunk) else chunk
             errors = {}
             for v, error in front.errors.items():
-                errors[v] = error * living(self.network, v, part.words).amax(0, keepdim=True)
+                errors[v] = error * error_mask(self.network, v, part.words).amax(0, keepdim=True)
             yield part, self.front(level, part, errors)
 
     def units(self, level: int) -> int:

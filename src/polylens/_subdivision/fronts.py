@@ -129,7 +129,7 @@ def snapped(planes: cut.Planes | cut_max.Windows, z: Array, pool: Cut) -> tuple[
 # -- cells that are not alike
 
 
-def alike(net: Network, stage: Stage, chunk: Chunk, front: Front, unit: float) -> list[Array]:
+def groups_of_like_size(net: Network, stage: Stage, chunk: Chunk, front: Front, unit: float) -> list[Array]:
     """Return groups of cells, by position, whose tolerances are of like size wherever a value is as small as the chunk's.
 
     Cost: where a value is in doubt, two evaluations of the steps in front of the gate for every cell that has one.
@@ -140,7 +140,7 @@ def alike(net: Network, stage: Stage, chunk: Chunk, front: Front, unit: float) -
     near = np.maximum.reduceat(_near(front)[cells.vertex], cells.start[:-1])
     some = np.flatnonzero(near.any(1))
     largest = through(net, _sizes(net, cells, some, chunk.carried), stage.absolute, stage.before, constants=True)
-    errors = {v: (e * living(net, v, chunk.words[some])).square() for v, e in front.errors.items()}
+    errors = {v: (e * error_mask(net, v, chunk.words[some])).square() for v, e in front.errors.items()}
     inherited = through(net, errors, stage.squared, stage.before, constants=False)[stage.source].sqrt()
     own = unit * largest[stage.source] + float(chunk.error.max()) * inherited
     rates = front.gains.magnitude * unit, front.gains.constant * unit, front.gains.inherited
@@ -153,7 +153,7 @@ def alike(net: Network, stage: Stage, chunk: Chunk, front: Front, unit: float) -
     return [np.flatnonzero(group == g) for g in range(int(group.max()) + 1)]
 
 
-def living(net: Network, value: int, words: Array) -> Tensor:
+def error_mask(net: Network, value: int, words: Array) -> Tensor:
     """Return for patterns (cells, words) of the first gates where (cells, *shape) a value can carry an error: 1, else 0.
 
     A unit on a piece of slope 0 has none. Everything but the outputs of gates may have one.

@@ -88,11 +88,14 @@ def load(
 
         Two inputs, joined, or one of them fixed:
 
-        >>> both = load(torch.nn.Bilinear(2, 3, 1), (torch.zeros(1, 2), torch.zeros(1, 3)))
+        >>> class Join(torch.nn.Module):
+        ...     def forward(self, first, second):
+        ...         return torch.relu(torch.cat([first, second], 1))
+        >>> both = load(Join().eval(), (torch.zeros(1, 2), torch.zeros(1, 3)))
         >>> both.input_shape, [(part.name, part.start, part.stop) for part in both.inputs]
-        ((5,), [('input1', 0, 2), ('input2', 2, 5)])
-        >>> load(torch.nn.Bilinear(2, 3, 1), torch.zeros(1, 2), inputs={"input2": torch.ones(1, 3)}).is_piecewise_linear
-        True
+        ((5,), [('first', 0, 2), ('second', 2, 5)])
+        >>> load(Join().eval(), torch.zeros(1, 2), inputs={"second": torch.ones(1, 3)}).input_shape
+        (2,)
     """
     _refuse_unused(
         source, example=example, inputs=inputs, outputs=outputs, weights=weights, gate=None if gate == "relu" else gate

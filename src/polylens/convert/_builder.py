@@ -189,11 +189,13 @@ class Builder(Shapes):
         return self.emit(Smooth(kind, function, {"dim": self.axis(x, dim)}), [x])
 
     def masked_attention(self, query: Operand, key: Operand, value: Operand, mask: Tensor, scale: float | None) -> Live:
-        """softmax(scale query key^T + mask) value; a mask of truth values keeps what is true.
+        """Return softmax(scale query key^T + mask) value; a mask of truth values keeps what is true.
 
         Minus infinity becomes -1e9, whose exponential beside that of any other entry is 0 as well.
         """
         mask = torch.where(mask, 0.0, -torch.inf) if mask.dtype == torch.bool else mask
+        if bool((mask == -torch.inf).all(-1).any()):
+            self.refuse("has a query that may look at no key", "leave such queries out")
         width = key.shape[-1]
         turned = self.permute(key, [*range(key.rank - 2), key.rank - 1, key.rank - 2]) if isinstance(key, Live) else key.mT
         scores = self.matmul(query, turned)

@@ -23,7 +23,7 @@ from . import _aten_operators, _aten_shapes, _aten_windows  # noqa: F401  (they 
 from ._aten_call import OPERATIONS, Arguments
 from ._builder import Builder
 from ._ports import entered, joined
-from ._program import Live
+from ._program import Live, first_line
 from ._signature import Signature
 
 _PURE = {"_operator", "math", "builtins", "torch"}  # where sizes are computed; nothing else is called on constants
@@ -165,11 +165,6 @@ def _call(builder: Builder, node: torch.fx.Node, values: dict[torch.fx.Node, Any
         raise UnsupportedError(
             f"{builder.where}: is used in a way that is not supported ({first_line(error)}); please report the model"
         ) from error
-
-
-def first_line(error: BaseException) -> str:
-    """Return the beginning of what an error says."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def _place(node: torch.fx.Node) -> tuple[str, bool]:

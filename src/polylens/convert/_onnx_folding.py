@@ -20,7 +20,7 @@ from ._onnx_call import OPERATORS, Call
 from ._onnx_constants import CONSTANTS, Arguments, Array
 from ._onnx_quantized import dequantized, quantized
 from ._onnxruntime import is_installed, runtime
-from ._program import Live
+from ._program import Live, first_line
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -48,7 +48,7 @@ def folded(node: NodeProto, opset: int, arrays: Sequence[Array | None], builder:
             return _stepped(given, builder) if node.op_type in OPERATORS else _run(node, opset, arrays, builder)
     except BAD_VALUES as error:
         if not isinstance(error, UnsupportedError):
-            builder.refuse(f"cannot be evaluated on constants ({str(error).splitlines()[0]})", _ADVICE)
+            builder.refuse(f"cannot be evaluated on constants ({first_line(error)})", _ADVICE)
         if node.op_type not in OPERATORS or node.op_type in _AMBIGUOUS or not is_installed():
             raise
         return _run(node, opset, arrays, builder)

@@ -212,3 +212,8 @@ def _fold_shifts(nodes: list[Node], output: int) -> list[Node]:
             linear = Linear(node.step.weight, bias.reshape(-1).expand(node.shape[-1]))
             nodes[readers[k][0] - 1] = replace(shift, step=linear, inputs=node.inputs, name=node.name)
     return nodes
+
+
+def first_line(error: BaseException) -> str:
+    """Return the beginning of what an error says."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

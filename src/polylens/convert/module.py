@@ -19,9 +19,10 @@ from torch.export import ExportedProgram
 
 from ..errors import ConversionError, PolylensError, ShapeError, UnsupportedError
 from ..network import Network
-from ._interpreter import first_line, read
+from ._interpreter import read
 from ._module_call import Example, ModuleCall, first_parameter, module_call
 from ._ports import Values
+from ._program import first_line
 from ._signature import Entry, Signature, program_entries, signature, signed
 
 _RELATIVE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}

@@ -27,7 +27,7 @@ from ._onnx_file import read_model
 from ._onnx_folding import BAD_VALUES, attributes_of, folded, tensor_of
 from ._onnx_functions import inlined
 from ._ports import Values, entered, joined
-from ._program import Live, Operand
+from ._program import Live, Operand, first_line
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
@@ -192,7 +192,7 @@ def _applied(call: Call) -> Sequence[Live]:
     except PolylensError:
         raise
     except BAD_VALUES as error:
-        raise FileError(f"{call.builder.where}: does not fit its inputs; {str(error).splitlines()[0]}") from error
+        raise FileError(f"{call.builder.where}: does not fit its inputs; {first_line(error)}") from error
     return result if isinstance(result, list) else [result]
 
 
