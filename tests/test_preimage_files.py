@@ -66,7 +66,14 @@ def test_a_preimage_is_not_loaded_for_another_network_or_from_another_file(tmp_p
     with np.load(tmp_path / "a.npz") as archive:
         arrays = {key: archive[key] for key in archive.files}
     np.savez(tmp_path / "short.npz", **arrays | {"volume": arrays["volume"][:-1]})
-    for name in ("b.npz", "c.npz", "complex.npz", "short.npz", "missing.npz"):
+    for wrong in (np.array(5.0), np.array("one"), np.zeros(0)):
+        np.savez(tmp_path / "basis.npz", **arrays | {"domain.basis": wrong})
+        with pytest.raises(FileError, match="basis"):
+            load_preimage(tmp_path / "basis.npz", net)
+    raw = bytearray((tmp_path / "a.npz").read_bytes())
+    raw[raw.index(b"PK\x01\x02") + 10] = 99  # a way of compressing that there is none of
+    (tmp_path / "method.npz").write_bytes(raw)
+    for name in ("b.npz", "c.npz", "complex.npz", "short.npz", "missing.npz", "method.npz"):
         with pytest.raises(FileError, match=name):
             load_preimage(tmp_path / name, net)
     with pytest.raises(FileError):

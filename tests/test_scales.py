@@ -54,6 +54,31 @@ def test_layers_times_powers_of_two_leave_counts_patterns_and_volumes_as_they_ar
     assert a.fragile == b.fragile
 
 
+@pytest.mark.parametrize("k", [-1000, -520, 520, 1000])
+def test_errors_whose_squares_leave_the_range_of_floats_are_counted_all_the_same(k: int) -> None:
+    s = 2.0**k  # f = relu(|x| - 1/2) - 1/4, with values of size s in between
+    net = dense([([[s], [-s]], None), ([[1 / s, 1 / s]], [-0.5]), ([[1.0]], [-0.25])])
+    domain = Box([-1.0], [1.0])
+    found = count_regions(net, domain)
+    assert (found.count, found.fragile) == (4, 0)
+    assert preimage(net, OutputSet.parse(["y0 >= 0.2"], 1), domain).fraction == pytest.approx(0.05, rel=1e-12)
+    assert preimage(net, OutputSet.parse(["y0 >= 0.3"], 1), domain).is_empty
+    far = dense([([[1 / s], [-1 / s]], [-0.5, -0.5]), ([[1.0, 1.0]], [-0.25])])
+    assert count_regions(far, Box([-s], [s])).count == 3
+
+
+@pytest.mark.parametrize("first", [-300, 0, 300])
+@pytest.mark.parametrize("second", [-300, 0, 300])
+def test_every_layer_may_have_its_own_power_of_two(first: int, second: int) -> None:
+    random = np.random.default_rng(1)
+    weights = [random.normal(size=s) for s in ((8, 2), (8, 8), (2, 8))]
+    biases = [0.3 * random.normal(size=8), 0.3 * random.normal(size=8), random.normal(size=2)]
+    a, b = 2.0**first, 2.0**second
+    scaled = [(weights[0] * a, biases[0] * a), (weights[1] / a * b, biases[1] * b), (weights[2] / b, biases[2])]
+    plain, domain = list(zip(weights, biases, strict=True)), Box([-1.0] * 2, [1.0] * 2)
+    assert count_regions(dense(scaled), domain).count == count_regions(dense(plain), domain).count > 50
+
+
 @settings(max_examples=30, deadline=None)
 @given(steps=program(2, 4), k=st.integers(-300, 300))
 def test_the_last_layer_times_a_power_of_two_leaves_preimages_as_they_are(steps: list[Step], k: int) -> None:

@@ -88,6 +88,12 @@ LINES = (
 )
 
 
+def test_a_byte_order_mark_in_front_of_a_text_is_no_command() -> None:
+    text = "(declare-const X_0 Real)(declare-const Y_0 Real)(assert (<= 0 X_0 1))(assert (<= Y_0 2))"
+    (case,) = parse_vnnlib("\ufeff" + text).cases
+    assert (case.low.tolist(), case.high.tolist()) == ([0.0], [1.0])
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\n\r", "\r\r", " \r\t"])
 def test_a_comment_ends_with_its_line_however_lines_end(end: str) -> None:
     """SMT-LIB 2.6, section 3.1: at the first line feed or carriage return."""

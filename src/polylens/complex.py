@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import math
 import operator
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +22,7 @@ from ._check import ArrayLike, array, finite
 from ._files import write_atomically
 from ._subdivision.cell_maps import differences_along, local_maps, most_errors, slopes_along
 from ._subdivision.locate import Lookup, inside
-from ._subdivision.saved import arrays_of, domain_from
+from ._subdivision.saved import UNREADABLE, arrays_of, domain_from
 from ._subdivision.stages import jumps
 from ._types import Result, Tolerance
 from .affine import AffineMap
@@ -590,7 +589,7 @@ def load_complex(path: str | PathLike[str], net: Network) -> Complex:
         domain, words, written = domain_from(arrays, source), arrays["words"], str(arrays["network"])
         sides, tolerance = int(arrays["sides"]), Tolerance(float(arrays["factor"]))
         fragile = int(arrays["fragile"]) if "fragile" in arrays else 0
-    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         if isinstance(error, FileError):
             raise
         raise FileError(f"{source}: expected a complex written by Complex.save ({_FORMAT}); {error}") from None

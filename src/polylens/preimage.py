@@ -6,7 +6,6 @@ import contextlib
 import importlib
 import math
 import time
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,7 +27,7 @@ from ._progress import reached
 from ._rounding import evaluated
 from ._subdivision.cell_maps import local_maps
 from ._subdivision.locate import inside
-from ._subdivision.saved import arrays_of, domain_from
+from ._subdivision.saved import UNREADABLE, arrays_of, domain_from
 from ._types import Result, Tolerance
 from .affine import AffineMap
 from .domain import CUTTING, Domain, domain_of
@@ -463,7 +462,7 @@ def load_preimage(path: str | PathLike[str], net: Network) -> Preimage:
             reason=str(arrays["reason"]) or None,
             seconds=float(arrays["seconds"]),
         )
-    except (OSError, ValueError, EOFError, KeyError, IndexError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         if isinstance(error, FileError):
             raise
         raise FileError(f"{source}: expected a preimage written by Preimage.save ({_FORMAT}); {error}") from None

@@ -247,7 +247,7 @@ def parse_vnnlib(text: str, name: str = "text", *, limit: int = _MOST_CASES) -> 
         >>> case.low.tolist(), case.high.tolist(), case.outputs.bound.tolist(), case.strict.outputs.tolist()
         ([0.0, 0.5], [1.0, 0.5], [-3.0], [True])
     """
-    problem = read_problem(text, name)
+    problem = read_problem(text.removeprefix("\ufeff"), name)  # the mark that some editors begin a text with
     count, limit = num_cases(problem.formula), whole(limit, "limit")
     if count > limit:
         raise FileError(f"{name}: expected at most {limit} cases; the formula has {count}; raise limit, or split the file")

@@ -17,7 +17,7 @@ from .._kernels import cut, cut_max, frames
 from ..gates import Gate, MaxGate, spread
 from ..network import Network
 from ..pattern import UnitLayer
-from .stages import Gains, Stage, Values, padded, through, words_of
+from .stages import Gains, Stage, Values, inherited_errors, padded, through, words_of
 
 if TYPE_CHECKING:
     from .engine import Chunk
@@ -140,8 +140,8 @@ def groups_of_like_size(net: Network, stage: Stage, chunk: Chunk, front: Front, 
     near = np.maximum.reduceat(_near(front)[cells.vertex], cells.start[:-1])
     some = np.flatnonzero(near.any(1))
     largest = through(net, _sizes(net, cells, some, chunk.carried), stage.absolute, stage.before, constants=True)
-    errors = {v: (e * error_mask(net, v, chunk.words[some])).square() for v, e in front.errors.items()}
-    inherited = through(net, errors, stage.squared, stage.before, constants=False)[stage.source].sqrt()
+    errors = {v: e * error_mask(net, v, chunk.words[some]) for v, e in front.errors.items()}
+    inherited = inherited_errors(net, stage, errors, (stage.source,))[stage.source]
     own = unit * largest[stage.source] + float(chunk.error.max()) * inherited
     rates = front.gains.magnitude * unit, front.gains.constant * unit, front.gains.inherited
     chunks = _ceiling(front.vertices, *(rate.cpu().numpy() for rate in rates))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -15,6 +16,17 @@ from ..errors import FileError
 from ..polytope import Polytope
 
 Array = np.ndarray[Any, Any]
+# What reading a damaged archive raises, numpy's and zipfile's own included
+UNREADABLE = (
+    OSError,
+    ValueError,
+    EOFError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+)
 _KINDS: dict[str, type[Domain]] = {t.__name__: t for t in (Box, Plane, Polygon, Segment, Slice, WholeSpace)}
 
 
@@ -43,4 +55,7 @@ def domain_from(arrays: Mapping[str, Array], source: str) -> Domain:
             array = arrays[f"domain.{field.name}"]
             value = torch.from_numpy(array) if array.ndim else array.item()
         object.__setattr__(domain, field.name, value)
+    shapes = np.shape(domain.origin), np.shape(domain.basis)
+    if len(shapes[0]) != 1 or len(shapes[1]) != 2 or shapes[0][0] != shapes[1][0]:
+        raise FileError(f"{source}: expected a domain with an origin (inputs,) and a basis (inputs, dim); got {shapes}")
     return domain

@@ -19,6 +19,7 @@ from ..steps import Affine, with_coefficients
 
 Values = dict[int, Tensor]
 Steps = dict[int, Affine]
+_SQUARES = 1e-280, 1e280  # sums of squares outside may have lost terms to underflow or overflow
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -80,11 +81,10 @@ def stages(net: Network, last: int) -> list[Stage]:
 def gains(net: Network, stage: Stage, scales: Values, profile: Values, error: float) -> Gains:
     """Return a stage's gains where carried values have at most the given scales, and errors of `error` times the profile.
 
-    All are of one sample (1, *shape). Errors of rounding are taken as independent: they add up as squares do.
+    All are of one sample (1, *shape).
     """
     linear = through(net, scales, stage.absolute, stage.before, constants=False)
-    errors = {v: t.square() for v, t in profile.items()}
-    inherited = {v: t.sqrt() for v, t in through(net, errors, stage.squared, stage.before, constants=False).items()}
+    inherited = inherited_errors(net, stage, profile, stage.before)
     # An entry's own rounding is a part of its terms; what it inherits can be more than that where the terms cancel.
     sizes = {v: torch.maximum(linear[v] + stage.constant[v], inherited[v]) for v in stage.before}
     magnitude, constant = linear[stage.source].reshape(-1), stage.constant[stage.source].reshape(-1)
@@ -92,6 +92,24 @@ def gains(net: Network, stage: Stage, scales: Values, profile: Values, error: fl
     living = {v: torch.where(t > error * profile[v], reciprocal(t), 0.0) for v, t in scales.items()}
     inverse = through(net, living, stage.inverse, (stage.source,), constants=False)[stage.source].reshape(-1)
     return Gains(magnitude, constant, inherited[stage.source].reshape(-1), 1.0 / (inverse + reciprocal(constant)), sizes)
+
+
+def inherited_errors(net: Network, stage: Stage, errors: Values, wanted: tuple[int, ...]) -> Values:
+    """Return what errors of the carried values become in front of a gate.
+
+    Errors of rounding are taken as independent: they add up as squares do. A root of squares lies between the plain sum and the
+    sum over the root of the number of terms; where squares leave the range of floating point the plain sum stands for it.
+    """
+    most, count = max(float(e.amax()) for e in errors.values()), sum(e[0].numel() for e in errors.values())
+    unit = 2.0 ** math.floor(math.log2(most)) if 0.0 < most < math.inf else 1.0
+    parts = {v: (e / unit).square() for v, e in errors.items()}
+    squares = through(net, parts, stage.squared, wanted, constants=False)
+    sums = through(net, errors, stage.absolute, wanted, constants=False)
+    found = {}
+    for v, total in sums.items():
+        root = torch.minimum(torch.maximum(unit * squares[v].sqrt(), total / math.sqrt(count)), total)
+        found[v] = torch.where((squares[v] > _SQUARES[0]) & (squares[v] < _SQUARES[1]), root, total)
+    return found
 
 
 def reciprocal(values: Tensor) -> Tensor:
