@@ -15,7 +15,20 @@ from hypothesis import strategies as st
 from torch import nn
 
 from oracles import Dense, Kink, Step, Winner, box, cell_volume, cells
-from polylens import Argmax, Box, Network, OutputSet, Segment, count_regions, dense, load, preimage, subdivide
+from polylens import (
+    Argmax,
+    Box,
+    Network,
+    OutputSet,
+    Segment,
+    count_regions,
+    dense,
+    load,
+    parse_vnnlib,
+    preimage,
+    subdivide,
+    verify,
+)
 from strategies import program
 from test_subdivision import keys, network_of
 
@@ -235,6 +248,22 @@ def test_fragile_decisions_are_the_same_in_counts_streams_complexes_and_files(tm
     flagged = preimage(net, 0.0, domain)
     assert flagged.fragile > 0
     assert "rounding may have turned" in flagged.summary()
+
+
+def test_a_verdict_says_how_many_decisions_rounding_may_have_turned() -> None:
+    text = "".join(f"(declare-const X_{i} Real)(assert (<= -1 X_{i} 1))" for i in (0, 1))
+    text += "(declare-const Y_0 Real)(assert (<= Y_0 0))"
+    steps = [
+        Dense(0, [[1e12, 0.0], [0.0, 1e-12]], [0.0, 0.0]),
+        Kink(1, *RELU),
+        Dense(2, [[1.0, 1.0]], [-5e-13]),
+        Kink(3, *RELU),
+    ]
+    found = verify(network_of(steps, 2), parse_vnnlib(text), whole=True)
+    assert found.fragile == found.to_dict()["fragile"] > 0
+    assert "rounding may have turned" in found.summary()
+    plain = dense([([[1.0, 0.5], [0.0, 1.0]], None), ([[1.0, 1.0]], [-0.5]), ([[1.0]], None)])
+    assert verify(plain, parse_vnnlib(text), whole=True).fragile == 0
 
 
 # -- linear regions

@@ -57,7 +57,8 @@ class Verdict(Result):
     `verdict` is "sat" with a `witness` that the original confirms, "unsat" where the cover of all input sets is complete and
     reaches none of the outputs, and "unknown" with the `reason`. `cells` were looked at, or dropped as a whole. `unsafe` holds
     the preimage of the outputs in each input set where the whole set was asked for, and is None otherwise. `runner` says what
-    the original ran in.
+    the original ran in. `fragile` decisions were taken on the way that rounding may have turned, as in `RegionCount`;
+    where there are some, "unsat" is a proof up to rounding alone.
     """
 
     verdict: Literal["sat", "unsat", "unknown"]
@@ -68,6 +69,7 @@ class Verdict(Result):
     unsafe: tuple[Preimage, ...] | None
     property: Property
     runner: str
+    fragile: int
 
     def __repr__(self) -> str:
         return f"Verdict({self.verdict}, {self.property.source}, in {self.seconds:.3g} s)"
@@ -80,6 +82,8 @@ class Verdict(Result):
             lines.append(f"  confirmed by {self.runner}")
         if self.reason is not None:
             lines.append(f"  {self.reason}")
+        if self.fragile:
+            lines.append(f"  {self.fragile} decisions that rounding may have turned")
         for found in self.unsafe or ():
             lines += [f"  {line}" for line in found.summary().splitlines()]
         return "\n".join(lines)
@@ -93,6 +97,7 @@ class Verdict(Result):
             "confirmed_by": None if witness is None else self.runner,
             "reason": self.reason,
             "cells": self.cells,
+            "fragile": self.fragile,
             "seconds": self.seconds,
             "unsafe": None if self.unsafe is None else [found.to_dict() for found in self.unsafe],
         }
@@ -172,7 +177,8 @@ def verify(
             if run.ended:
                 break
     verdict, reason = run.verdict()
-    return Verdict(verdict, run.witness, reason, run.cells, time.perf_counter() - begin, unsafe, property, confirm.runner)
+    seconds = time.perf_counter() - begin
+    return Verdict(verdict, run.witness, reason, run.cells, seconds, unsafe, property, confirm.runner, run.fragile)
 
 
 def _fitting(property: Property | str | os.PathLike[str], net: Network) -> Property:
@@ -239,6 +245,7 @@ class _Run:
     deadline: float | None
     n_jobs: int
     cells: int = 0
+    fragile: int = 0
     pieces: int = 0
     witness: Witness | None = None
     stopped: str | None = None
@@ -313,6 +320,7 @@ class _Run:
 
     def _count(self, fate: Fate) -> None:
         self.cells += sum(fate.dropped) + sum(fate.counts)
+        self.fragile += fate.fragile
 
     def _try(self, domain: Domain, cases: list[Case], points: Array) -> None:
         if len(points) and self.witness is None:
