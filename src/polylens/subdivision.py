@@ -109,7 +109,8 @@ class RegionCount(Result):
             part = "" if self.covered is None else f" with {self.covered:.3%} of the volume covered"
             lines.append(f"  ended by {self.reason}{part}")
         if self.fragile:
-            lines.append(f"  {self.fragile} decisions that rounding may have turned (the smallest part kept: {self.kept:.2g})")
+            kept = f" (the smallest part kept: {self.kept:.2g})" if math.isfinite(self.kept) else ""
+            lines.append(f"  {self.fragile} decisions that rounding may have turned{kept}")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
