@@ -367,3 +367,20 @@ def test_shares_of_a_box_do_not_depend_on_the_units_of_its_sides(dim: int, e: in
     found = preimage(net, OutputSet.parse(["y1 >= 0.25"], 2), domain)
     assert found.fraction == pytest.approx(0.125, rel=1e-9)
     assert subdivide(net, domain).euler_characteristic() == 1
+
+
+def test_a_doubt_at_a_vertex_that_no_cell_has_any_more_parts_no_chunk() -> None:
+    # nine integer planes in three windows: cells are clipped in turn, and leave vertices behind
+    weight = [[-2, 1, 2], [2, 3, 2], [3, -3, -3], [3, 1, 3], [-3, 1, 3], [-3, -3, -2], [-2, 0, -2], [-3, 1, 2], [-2, 2, 3]]
+    steps = [
+        Dense(0, [[float(v) for v in row] for row in weight], [1.0, -1.0, 2.0, 3.0, 3.0, 1.0, -2.0, 1.0, 3.0]),
+        Winner(1, 3, 3, True),
+        Dense(2, [[0.0, -1.0, -1.0], [1.0, 1.0, -3.0], [-3.0, 0.0, -3.0]], [0.0, 0.0, 1.0]),
+    ]
+    net, exact = network_of(steps, 3), exact_cells(steps, [-3.0] * 3, [2.0] * 3)
+    assert set(keys(subdivide(net, Box([-3.0] * 3, [2.0] * 3)).patterns)) == set(exact)
+    for low, high in ([-1.0] * 3, [1.0] * 3), ([-3.0, -2.0, -4.0], [1.0, 4.0, 2.0]), ([-4.0] * 3, [4.0] * 3):
+        for target in (0.0, Argmax(0), Argmax(1)):
+            found = preimage(net, target, Box(low, high))
+            assert found.complete
+            assert found.is_empty or bool(found.contains(found.witness))

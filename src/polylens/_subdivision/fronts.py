@@ -139,6 +139,8 @@ def groups_of_like_size(net: Network, stage: Stage, chunk: Chunk, front: Front, 
         return [np.arange(1)]
     near = np.maximum.reduceat(_near(front)[cells.vertex], cells.start[:-1])
     some = np.flatnonzero(near.any(1))
+    if not len(some):  # the value in doubt is at a vertex that no cell of the chunk has any more
+        return [np.arange(count)]
     largest = through(net, _sizes(net, cells, some, chunk.carried), stage.absolute, stage.before, constants=True)
     errors = {v: e * error_mask(net, v, chunk.words[some]) for v, e in front.errors.items()}
     inherited = inherited_errors(net, stage, errors, (stage.source,))[stage.source]

@@ -44,7 +44,8 @@ def onnx_function(
     Args:
         path: an .onnx file from which a network can be read.
         net: that network.
-        inputs, output: which inputs are fixed and which output counts, as for `load`.
+        inputs: which inputs are fixed, as for `load`.
+        output: which output counts, as for `load`.
 
     The outputs of the reference evaluator are NaN at inputs where it and the network in float32 disagree.
 

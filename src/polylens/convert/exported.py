@@ -52,7 +52,8 @@ def read_pt2(path: Path, *, inputs: Values | None = None, output: str | None = N
 
     Args:
         path: the file.
-        inputs, output: which inputs are fixed and which output counts, as for `load`.
+        inputs: which inputs are fixed, as for `load`.
+        output: which output counts, as for `load`.
 
     Raises:
         UnsafeFileError: the archive carries pickled or custom objects, compiled code, expressions that are not sizes,

@@ -81,7 +81,8 @@ def original(
     Args:
         source: what `net` was loaded from, as for `load`.
         net: the network, for the shapes of inputs and outputs.
-        inputs, outputs: which inputs were fixed and which output was chosen, as for `load`.
+        inputs: which inputs were fixed, as for `load`.
+        outputs: which output was chosen, as for `load`.
         weights: for "package.module:callable", as for `load`.
 
     Raises:
