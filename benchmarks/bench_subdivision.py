@@ -80,16 +80,16 @@ def bare_pass(net: Network, domain: Domain) -> float:
     """Return the seconds of the network alone, on one core, at the vertices that a run meets, gate by gate."""
     engine, total = Engine(net, domain_of(domain), Tolerance()), 0.0
 
-    def timed(stage: Any, chunk: Any) -> Any:
+    def timed(level: int, chunk: Any, errors: Any = None) -> Any:
         nonlocal total
         carried = {v: engine._tensor(v, rows) for v, rows in chunk.carried.items()}
         begin = time.perf_counter()
         with torch.no_grad():
-            advance(engine.network, carried, max(carried), stage.before, None)
+            advance(engine.network, carried, max(carried), engine.levels[level].before, None)
         total += time.perf_counter() - begin
-        return original(stage, chunk)
+        return original(level, chunk, errors)
 
-    original, engine.before = engine.before, timed  # type: ignore[method-assign]
+    original, engine.front = engine.front, timed  # type: ignore[method-assign]
     for _ in alone(engine.run()):
         pass
     return total
