@@ -26,8 +26,8 @@ from ..gates import Choice, Gate, MaxGate
 from ..germ import exact
 from ..network import Network
 from ..pattern import UnitLayer
-from .fronts import Front, Vertices, error_mask, groups_of_like_size, in_doubt, planes_of, snapped, wide
-from .stages import Stage, Values, advance, gains, gated, jumps, stages, stretched, words_of
+from .fronts import Front, Vertices, error_mask, groups_of_like_size, in_doubt, planes_of, snapped
+from .stages import Stage, Values, advance, gains, gated, jumps, padded, stages, stretched, words_of
 from .workspace import Cut, Sweep, Tally, Workspace
 
 Array = np.ndarray[Any, Any]
@@ -199,8 +199,8 @@ class Engine:
         z = chunk.points @ matrix.T - chunk.weight[:, None] * bound
         width, unit = 64 * words_of(len(bound)), self.tolerance.relative
         scale = _scale(chunk.points)
-        magnitude = wide(np.abs(matrix) @ scale * unit, width)
-        constant = wide(np.abs(bound) * unit, width)
+        magnitude = padded(np.abs(matrix) @ scale * unit, width)
+        constant = padded(np.abs(bound) * unit, width)
         largest = np.abs(chunk.points * _inverse(scale)).max(1, initial=0.0)
         ceiling = magnitude * largest.max() + constant * chunk.weight.max()
         flat = np.zeros((1, width))

@@ -66,7 +66,7 @@ def planes_of(
         return cut_max.Windows(table, sign, magnitude, constant, inherited, ceiling, uneven, unit), layer.num_bytes // 8
     at, flip = breakpoints(cast(Gate, step), shape)
     count, width = at.shape
-    magnitude, constant, inherited, least = (np.tile(wide(t, width), count) for t in (magnitude, constant, inherited, least))
+    magnitude, constant, inherited, least = (np.tile(padded(t, width), count) for t in (magnitude, constant, inherited, least))
     constant += np.abs(at).reshape(-1) * unit
     ceiling = _ceiling(vertices, magnitude, constant, inherited)
     uneven = ~(ceiling < np.minimum(least, _gaps(at).reshape(-1))) & (ceiling > 0.0)
@@ -98,15 +98,8 @@ def _gaps(at: Array) -> Array:
 def breakpoints(gate: Gate, shape: tuple[int, ...]) -> tuple[Array, Array]:
     """Return a gate's breakpoints (k, padded units) and the sign by which its hyperplanes are turned."""
     count, units = len(gate.breakpoints), int(np.prod(shape))
-    at = padded(spread(gate.breakpoints, shape).reshape(count, units), 64 * words_of(units))
+    at = padded(spread(gate.breakpoints, shape).reshape(count, units).cpu().numpy(), 64 * words_of(units))
     return at, np.array([-1.0 if k in gate.inclusive else 1.0 for k in range(count)])
-
-
-def wide(values: Array, width: int) -> Array:
-    """Return values with zeros behind, `width` in all."""
-    out = np.zeros(width)
-    out[: len(values)] = values
-    return out
 
 
 def snapped(planes: cut.Planes | cut_max.Windows, z: Array, pool: Cut) -> tuple[Array, Array]:

@@ -17,6 +17,7 @@ from ..gates import Choice, Gate, MaxGate, spread
 from ..network import Network
 from ..steps import Affine, with_coefficients
 
+Array = np.ndarray[Any, Any]
 Values = dict[int, Tensor]
 Steps = dict[int, Affine]
 _SQUARES = 1e-280, 1e280  # sums of squares outside may have lost terms to underflow or overflow
@@ -212,10 +213,10 @@ def through(net: Network, values: Values, steps: Steps, wanted: tuple[int, ...],
     return {v: values[v] for v in wanted}
 
 
-def padded(values: Tensor, width: int) -> Any:
-    """Return (k, units) as numpy, padded with zeros to whole words."""
+def padded(values: Array, width: int) -> Array:
+    """Return (..., units) padded with zeros to a width."""
     out = np.zeros((*values.shape[:-1], width))
-    out[..., : values.shape[-1]] = values.cpu().numpy()
+    out[..., : values.shape[-1]] = values
     return out
 
 
